@@ -1,0 +1,177 @@
+"""The only door to other programs.
+
+`run` is for commands that end by themselves: input goes in whole, output comes back whole. `spawn` is for commands
+that stay (`git cat-file --batch`): the caller owns standard input and output, while a thread drains standard error and
+keeps its tail, because a child that fills an undrained pipe stops for ever.
+
+Output is bytes; who knows what it means decodes it. An environment given here is laid over our own, and a value of
+None removes a variable.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from git_lepton.errors import CommandError
+
+Argument = str | bytes | Path
+"""One argument of a command line; bytes pass through unchanged."""
+
+Environment = Mapping[str, str | None]
+"""Variables laid over our own environment; None removes one."""
+
+_STDERR_TAIL = 64 * 1024
+_NOT_FOUND = 127
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that ended. `status` is its exit status, negative when a signal ended it."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+def merged_environment(env: Environment | None) -> dict[str, str]:
+    """Our environment with `env` laid over it."""
+    result = dict(os.environ)
+    for name, value in (env or {}).items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = value
+    return result
+
+
+def run(
+    argv: Sequence[Argument],
+    *,
+    input: bytes | None = None,  # noqa: A002 - the word that subprocess.run uses
+    cwd: Path | None = None,
+    env: Environment | None = None,
+    check: bool = True,
+    timeout: float | None = None,
+    capture_stdout: bool = True,
+) -> Completed:
+    """Run a command to its end. Without `input` it reads an empty standard input, never our own.
+
+    Args:
+        argv: program and arguments.
+        input: bytes for standard input.
+        cwd: folder to run in; ours when None.
+        env: see `Environment`.
+        check: raise when the status is not 0.
+        timeout: seconds after which the command is killed; None waits for ever.
+        capture_stdout: False lets the command write to our own standard output.
+
+    Raises:
+        CommandError: not found, timed out, or (with `check`) a status that is not 0.
+    """
+    try:
+        done = subprocess.run(  # noqa: PLW1510 - `check` is ours, to raise our own error
+            list(argv),
+            input=b"" if input is None else input,
+            stdout=subprocess.PIPE if capture_stdout else None,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env=merged_environment(env),
+            timeout=timeout,
+        )
+    except OSError as error:
+        raise _not_started(argv, error) from error
+    except subprocess.TimeoutExpired as error:
+        raise CommandError(_texts(argv), -9, f"did not end within {timeout:g} seconds") from error
+    completed = Completed(done.returncode, done.stdout or b"", done.stderr)
+    if check and completed.status != 0:
+        raise CommandError(_texts(argv), completed.status, completed.stderr.decode(errors="replace"))
+    return completed
+
+
+class Process:
+    """A running command with pipes for input and output. Leaving the context closes the pipes and waits.
+
+    Attributes:
+        stdin: unbuffered raw pipe to the command.
+        stdout: buffered pipe from the command.
+    """
+
+    def __init__(
+        self, argv: Sequence[Argument], *, cwd: Path | None = None, env: Environment | None = None
+    ) -> None:
+        try:
+            self._popen = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=cwd,
+                env=merged_environment(env),
+                bufsize=1 << 16,
+            )
+        except OSError as error:
+            raise _not_started(argv, error) from error
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self.stdin: IO[bytes] = self._popen.stdin
+        self.stdout: IO[bytes] = self._popen.stdout
+        self._tail = bytearray()
+        self._drain = threading.Thread(target=self._drain_stderr, name="stderr", daemon=True)
+        self._drain.start()
+
+    def _drain_stderr(self) -> None:
+        assert self._popen.stderr is not None
+        with self._popen.stderr as pipe:
+            while data := os.read(pipe.fileno(), 1 << 14):
+                self._tail += data
+                del self._tail[:-_STDERR_TAIL]
+
+    @property
+    def running(self) -> bool:
+        """Whether the command has not ended yet."""
+        return self._popen.poll() is None
+
+    def close(self) -> Completed:
+        """Close both pipes, wait for the end, and return the status and the tail of standard error."""
+        for pipe in (self.stdin, self.stdout):
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                continue  # what was still buffered has no reader any more
+        status = self._popen.wait()
+        self._drain.join()
+        return Completed(status, b"", bytes(self._tail))
+
+    def kill(self) -> None:
+        """End the command at once; `close` must still be called."""
+        self._popen.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.kill()
+        self.close()
+
+
+def spawn(argv: Sequence[Argument], *, cwd: Path | None = None, env: Environment | None = None) -> Process:
+    """Start a long-lived command. Raises CommandError when it cannot be started."""
+    return Process(argv, cwd=cwd, env=env)
+
+
+def _texts(argv: Sequence[Argument]) -> list[str]:
+    return [os.fsdecode(argument) for argument in argv]
+
+
+def _not_started(argv: Sequence[Argument], error: OSError) -> CommandError:
+    return CommandError(_texts(argv), _NOT_FOUND, error.strerror or str(error))

@@ -1,0 +1,1 @@
+"""Where formats, codec and git meet: versions of weight files as chunks under `refs/lepton`."""
