@@ -82,7 +82,9 @@ def writer(path: Path, *, mode: int | None = None, durable: bool = True) -> Iter
             draft.replace(path)
 
 
-def write_file(path: Path, data: bytes | bytearray | memoryview, *, mode: int | None = None, durable: bool = True) -> None:
+def write_file(
+    path: Path, data: bytes | bytearray | memoryview, *, mode: int | None = None, durable: bool = True
+) -> None:
     """Write a whole file atomically; arguments as for `writer`."""
     with writer(path, mode=mode, durable=durable) as stream:
         stream.write(data)
@@ -130,7 +132,7 @@ def owner_is_dead(token: str) -> bool:
     if host != our_host:
         return False
     if boot != our_boot:
-        return boot.partition(":")[0] != our_boot.partition(":")[0]
+        return "-" not in {boot, our_boot} and boot.partition(":")[0] != our_boot.partition(":")[0]
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -182,7 +184,8 @@ class Lock:
                 if deadline is not None and time.monotonic() >= deadline:
                     holder = os.pread(fd, 400, 0).decode("ascii", "replace").strip() or "unknown"
                     raise RaceLostError(
-                        f"{self.path} is locked by another process ({holder})", hint="wait for it to end, then try again"
+                        f"{self.path} is locked by another process ({holder})",
+                        hint="wait for it to end, then try again",
                     )
                 time.sleep(_POLL_SECONDS)
             os.ftruncate(fd, 0)
@@ -195,6 +198,7 @@ class Lock:
     def release(self) -> None:
         """Give the lock back; nothing happens when it is not held."""
         if self._fd is not None:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)  # a child forked meanwhile still has the descriptor
             os.close(self._fd)
             self._fd = None
 

@@ -103,9 +103,7 @@ class Process:
         stdout: buffered pipe from the command.
     """
 
-    def __init__(
-        self, argv: Sequence[Argument], *, cwd: Path | None = None, env: Environment | None = None
-    ) -> None:
+    def __init__(self, argv: Sequence[Argument], *, cwd: Path | None = None, env: Environment | None = None) -> None:
         try:
             self._popen = subprocess.Popen(
                 list(argv),
