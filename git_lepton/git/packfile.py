@@ -1,0 +1,391 @@
+"""Writing a pack ourselves (gitformat-pack(5)), because git's own writers compress what is compressed already.
+
+A pack is `PACK`, version, number of objects, the objects, and the hash of all this. An object is a type and a size in a
+variable-length number, then its content as a zlib stream. Weights are encoded before they come here, so the stream
+consists of *stored* blocks (RFC 1951, 3.2.4), built by hand: 5 bytes before each 65,535.
+
+One pack an add, in this order, since gc and repack run at any moment (docs/git-protocol.md has the losses that each
+step prevents):
+
+1. written outside `objects/pack` (gc deletes temporary files there), with 16 random bytes as its first object, so that
+   its name, the hash of its content, is nobody else's;
+2. `finish`: flushed to the disk, index built beside it;
+3. `publish`: `.keep` with our owner token, then `.pack`, then `.idx`, folder flushed; a pack without index is garbage
+   to a repack, so it is looked at again and put back if it went;
+4. the caller moves its refs, then `release` removes the `.keep`.
+
+Several threads may `add` at once. Hashing, check sums and writing need no lock: an object's place is reserved under it,
+nothing more. The hash of the whole pack must begin with the header, so it can run along only if the number of objects
+was promised; otherwise the file is read once more at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import secrets
+import shutil
+import struct
+import threading
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from git_lepton import atomic
+from git_lepton.errors import GitError, RaceLostError, UsageError
+from git_lepton.git.objectid import Buffer, hash_object
+from git_lepton.git.packindex import PackedObject, encode_index
+from git_lepton.git.repo import Repo
+from git_lepton.values import Oid
+
+TYPES: Final = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
+"""Type numbers of whole objects in a pack; 6 and 7 are deltas, which we read through git and never write."""
+
+STORED_BLOCK: Final = 65535
+ZLIB_STORED_HEADER: Final = b"\x78\x01"
+
+_HEADER: Final = struct.Struct(">4sII")
+_READ: Final = 4 << 20
+_QUEUED: Final = 16
+_PUBLISH_TRIES: Final = 3
+_PACK_MODE: Final = 0o444
+
+
+def encode_object_header(number: int, size: int) -> bytes:
+    """Type and size as a pack writes them: 4 bits of size in the first byte, then 7 a byte, lowest first."""
+    byte, size = number << 4 | size & 15, size >> 4
+    result = bytearray()
+    while size:
+        result.append(byte | 0x80)
+        byte, size = size & 0x7F, size >> 7
+    result.append(byte)
+    return bytes(result)
+
+
+def store_zlib(parts: Sequence[Buffer]) -> list[Buffer]:
+    """The zlib stream of stored blocks whose content is `parts` after one another, as pieces that copy nothing.
+
+    Every block but the last is full, so that the place of each byte is known from the length alone. A block that
+    crosses from one part to the next consists of several pieces.
+    """
+    views = [memoryview(part).cast("B") for part in parts if memoryview(part).nbytes]
+    left = sum(view.nbytes for view in views)
+    pieces: list[Buffer] = [ZLIB_STORED_HEADER]
+    check, room = 1, 0
+    if not views:
+        pieces.append(_block_header(0, final=True))
+    for view in views:
+        check = zlib.adler32(view, check)
+        position = 0
+        while position < view.nbytes:
+            if room == 0:
+                room = min(left, STORED_BLOCK)
+                pieces.append(_block_header(room, final=room == left))
+            taken = min(room, view.nbytes - position)
+            pieces.append(view[position : position + taken])
+            position, room, left = position + taken, room - taken, left - taken
+    pieces.append(check.to_bytes(4))
+    return pieces
+
+
+def _block_header(length: int, *, final: bool) -> bytes:
+    return struct.pack("<BHH", final, length, length ^ 0xFFFF)
+
+
+def temporary_folder(repo: Repo) -> Path:
+    """A folder for packs in the making on the file system of the objects, created when needed.
+
+    That is ours in the common folder, unless objects live elsewhere (a mount, `GIT_OBJECT_DIRECTORY`).
+    """
+    device = _make_folder(repo.object_dir / "pack").stat().st_dev
+    for folder in _temporary_folders(repo):
+        if folder.is_dir():
+            found = folder.stat().st_dev
+        elif folder.parent.is_dir() or folder.parent == repo.lepton_dir:
+            found = _make_folder(folder).stat().st_dev
+        else:
+            continue
+        if found == device:
+            return folder
+    raise GitError(["pack"], 1, f"no folder on the file system of {repo.object_dir}")
+
+
+def _temporary_folders(repo: Repo) -> tuple[Path, ...]:
+    return repo.lepton_dir / "tmp", repo.object_dir.parent / "lepton-tmp", repo.object_dir / "lepton-tmp"
+
+
+def _make_folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def clean_stale(repo: Repo) -> list[Path]:
+    """Remove what killed writers left: temporary files, and `.keep` files of ours whose owner is dead."""
+    removed = [path for folder in _temporary_folders(repo) for path in atomic.clean_owned(folder)]
+    for keep in sorted((repo.object_dir / "pack").glob("pack-*.keep")):
+        with suppress(OSError):
+            with keep.open("rb") as stream:
+                token = stream.read(512).decode("ascii", "replace")
+            if atomic.owner_is_dead(token):
+                keep.unlink(missing_ok=True)
+                removed.append(keep)
+    return removed
+
+
+class _TrailerHash(threading.Thread):
+    """Hashes a growing pack in a thread, fed in order through a bounded queue."""
+
+    def __init__(self, algo: str, header: bytes) -> None:
+        super().__init__(name="pack-hash", daemon=True)
+        self._hasher = hashlib.new(algo, header, usedforsecurity=False)
+        self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
+        self.put = self._queue.put
+        self.start()
+
+    def run(self) -> None:
+        """Hash until the end is told."""
+        while (data := self._queue.get()) is not None:
+            self._hasher.update(data)
+
+    def digest(self) -> bytes:
+        """End the thread; the hash of all that was put."""
+        self.put(None)
+        self.join()
+        return self._hasher.digest()
+
+
+class PackWriter:
+    """One pack in the making. Use it as a context manager: what was not finished by the end is removed."""
+
+    def __init__(self, repo: Repo, *, objects: int | None = None) -> None:
+        """Begin a pack. `objects` promises how many different ones `add` will get; it saves a pass over the file."""
+        self._repo = repo
+        self._folder = temporary_folder(repo)
+        self._path = self._folder / atomic.owned_name(".pack-part")
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PACK_MODE)
+        self._lock = threading.Lock()
+        self._entries: dict[Oid, PackedObject] = {}
+        self._promised = None if objects is None else objects + 1
+        header = _HEADER.pack(b"PACK", 2, self._promised or 0)
+        os.pwrite(self._fd, header, 0)
+        self._size = len(header)
+        self._trailer = None if objects is None else _TrailerHash(repo.object_format, header)
+        self._open = True
+        self._torn = False
+        self.add("blob", [secrets.token_bytes(16)])
+
+    @property
+    def size(self) -> int:
+        """Bytes reserved so far, the trailer not counted."""
+        return self._size
+
+    def add(self, kind: str, parts: Sequence[Buffer], *, compress: bool = False) -> Oid:
+        """Append an object unless this pack has it. Safe to call from several threads.
+
+        Args:
+            kind: "blob", "tree", "commit" or "tag".
+            parts: the content, in pieces; they may be reused once this returns.
+            compress: deflate it (level 6), for trees, commits and text; otherwise it is stored.
+        """
+        size = sum(memoryview(part).nbytes for part in parts)
+        oid = hash_object(kind, parts, self._repo.object_format)
+        if oid in self._entries:
+            return oid
+        start: Buffer = encode_object_header(TYPES[kind], size)
+        pieces = _deflate(parts) if compress else store_zlib(parts)
+        data = b"".join((start, *pieces))  # one write, one checksum: cheaper than many small calls under the lock
+        packed = zlib.crc32(data)
+        with self._lock:
+            if not self._open:
+                raise UsageError("an object was added to a pack that is finished")
+            if oid in self._entries:
+                return oid
+            offset, self._size = self._size, self._size + len(data)
+            self._entries[oid] = PackedObject(bytes.fromhex(oid), packed, offset)
+            if self._trailer is not None:
+                self._trailer.put(data)
+        try:
+            _pwrite_all(self._fd, data, offset)
+        except BaseException:
+            self._torn = True
+            raise
+        return oid
+
+    def finish(self) -> PendingPack:
+        """Complete pack and index on the disk; all `add` calls must have returned.
+
+        Raises:
+            UsageError: finished or abandoned before, or an `add` failed half-way.
+        """
+        with self._lock:
+            if not self._open or self._torn:
+                raise UsageError("a pack cannot be finished twice, or after an object of it could not be written")
+            self._open = False
+        index_path = self._folder / atomic.owned_name(".index-part")  # gc deletes an .idx whose pack it cannot see
+        try:
+            digest = self._digest()
+            _pwrite_all(self._fd, digest, self._size)
+            os.fchmod(self._fd, _PACK_MODE)
+            atomic.fsync_file(self._fd)
+            index = encode_index(list(self._entries.values()), digest, self._repo.object_format)
+            with index_path.open("xb") as stream:
+                stream.write(index)
+                stream.flush()
+                os.fchmod(stream.fileno(), _PACK_MODE)
+                atomic.fsync_file(stream.fileno())
+        except BaseException:
+            index_path.unlink(missing_ok=True)
+            self._discard()
+            raise
+        parts = {".pack": self._path, ".idx": index_path}
+        oids = frozenset(self._entries)
+        return PendingPack(self._repo, digest.hex(), fd=self._fd, index=index, parts=parts, oids=oids)
+
+    def _digest(self) -> bytes:
+        """The hash of the whole pack: ready if the promise was kept, otherwise by reading it once more."""
+        running = self._trailer.digest() if self._trailer is not None else b""
+        self._trailer = None
+        if len(self._entries) == self._promised:
+            return running
+        os.pwrite(self._fd, _HEADER.pack(b"PACK", 2, len(self._entries)), 0)
+        return _hash_file(self._fd, self._size, self._repo.object_format)
+
+    def abandon(self) -> None:
+        """Give an unfinished pack up and remove its file."""
+        with self._lock:
+            was_open, self._open = self._open, False
+        if was_open:
+            self._discard()
+
+    def _discard(self) -> None:
+        if self._trailer is not None:
+            self._trailer.digest()
+            self._trailer = None
+        os.close(self._fd)
+        self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abandon()
+
+
+class PendingPack:
+    """A complete pack beside the object store. Publish it, move the refs, then release it.
+
+    As a context manager it is abandoned when the block raises, and released when it ends.
+
+    Attributes:
+        name: `pack-<hash>`.
+        oids: the objects in it, the random first one among them.
+    """
+
+    def __init__(
+        self, repo: Repo, digest: str, *, fd: int, index: bytes, parts: dict[str, Path], oids: frozenset[Oid]
+    ) -> None:
+        self.name = f"pack-{digest}"
+        self.oids = oids
+        self._fd: int | None = fd
+        self._index = index
+        self._parts = parts
+        self._base = repo.object_dir / "pack" / self.name
+        self._published = False
+
+    def path(self, suffix: str) -> Path:
+        """Where the published file with `suffix` (".pack", ".idx", ".keep") is."""
+        return self._base.with_name(self.name + suffix)
+
+    def publish(self) -> None:
+        """Make the objects visible to git, protected from gc by a `.keep` until `release`.
+
+        Raises:
+            RaceLostError: something keeps deleting the pack.
+        """
+        assert self._fd is not None
+        _make_folder(self._base.parent)
+        keep = self.path(".keep")
+        atomic.write_file(keep, atomic.owner_token().encode("ascii") + b"\n")
+        self._published = True
+        for suffix in (".pack", ".idx"):
+            self._parts[suffix].replace(self.path(suffix))
+        atomic.fsync_dir(self._base.parent)
+        for _ in range(_PUBLISH_TRIES):
+            gone = [suffix for suffix in self._parts if not self.path(suffix).exists()]
+            if not gone:
+                return
+            for suffix in gone:
+                self._put_back(suffix)
+        raise RaceLostError(f"another process deletes {self.name} while it is published")
+
+    def _put_back(self, suffix: str) -> None:
+        """Write a published file again: the index from memory, the pack from the file that is still open."""
+        assert self._fd is not None
+        with atomic.writer(self.path(suffix), mode=_PACK_MODE) as target:
+            if suffix == ".idx":
+                target.write(self._index)
+            else:
+                with os.fdopen(os.dup(self._fd), "rb") as source:
+                    source.seek(0)
+                    shutil.copyfileobj(source, target, _READ)
+
+    def release(self) -> None:
+        """Remove the `.keep`: from here on only refs keep the objects alive."""
+        self.path(".keep").unlink(missing_ok=True)
+        self._close()
+
+    def abandon(self) -> None:
+        """Give up: unpublished files are removed, published objects are left to gc."""
+        if self._published:
+            self.release()
+        else:
+            for part in self._parts.values():
+                part.unlink(missing_ok=True)
+            self._close()
+
+    def _close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._published:
+            self.release()
+        else:
+            self.abandon()
+
+
+def _deflate(parts: Sequence[Buffer]) -> list[Buffer]:
+    packer = zlib.compressobj(6)
+    return [*(packer.compress(part) for part in parts), packer.flush()]
+
+
+def _pwrite_all(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view.nbytes:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _hash_file(fd: int, size: int, algo: str) -> bytes:
+    hasher = hashlib.new(algo, usedforsecurity=False)
+    buffer = bytearray(_READ)
+    position = 0
+    while position < size:
+        got = os.preadv(fd, [memoryview(buffer)[: min(_READ, size - position)]], position)
+        if not got:
+            raise GitError(["pack"], 1, "a pack in the making was cut short by another process")
+        hasher.update(memoryview(buffer)[:got])
+        position += got
+    return hasher.digest()
