@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from git_lepton.errors import FrameError
+from git_lepton.errors import FrameError, MissingError, UsageError
 from git_lepton.git.repo import ObjectFormat
 from git_lepton.values import Oid
 
@@ -24,6 +24,7 @@ BLOB_MODE: Final = 0o100644
 
 _MODES: Final = frozenset({0o040000, 0o100644, 0o100755, 0o120000, 0o160000, 0o100664})
 _HEX = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MODE = re.compile(rb"[1-7][0-7]{4,5}")
 
 
@@ -127,3 +128,18 @@ def parse_commit(content: bytes) -> Commit:
         committer=committers[0].decode("utf-8", "surrogateescape"),
         message=message.decode("utf-8", "surrogateescape"),
     )
+
+
+def check_oid(oid: str) -> None:
+    """Refuse what is no full object id, so that it is never taken for a revision.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not _OID.fullmatch(oid):
+        raise UsageError(f"not an object id: {oid!r}")
+
+
+def missing_object(oid: Oid) -> MissingError:
+    """The error for an object that is not here."""
+    return MissingError(f"object {oid} is not in this repository")

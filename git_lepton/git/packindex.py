@@ -92,12 +92,8 @@ class PackIndex:
             raise FrameError("pack index: size does not fit the number of objects")
         self._large_count = spare // 8
 
-    def find(self, oid: bytes) -> int | None:
-        """Offset in the pack of the object named by the binary `oid`, or None.
-
-        Raises:
-            FrameError: the offset points outside the table of large offsets.
-        """
+    def row(self, oid: bytes) -> int | None:
+        """The row of the object named by the binary `oid`, or None."""
         data, width = self._data, self._width
         low = self._fanout[oid[0] - 1] if oid[0] else 0
         stop = high = self._fanout[oid[0]]
@@ -109,15 +105,24 @@ class PackIndex:
             else:
                 high = middle
         start = _TABLES + low * width
-        if low == stop or bytes(data[start : start + width]) != oid:
-            return None
-        return self._offset(low)
+        return low if low < stop and bytes(data[start : start + width]) == oid else None
 
-    def _offset(self, row: int) -> int:
-        offset = int.from_bytes(self._data[self._offsets + 4 * row : self._offsets + 4 * row + 4])
+    def find(self, oid: bytes) -> int | None:
+        """Offset in the pack of the object named by the binary `oid`, or None.
+
+        Raises:
+            FrameError: the offset points outside the table of large offsets.
+        """
+        row = self.row(oid)
+        if row is None:
+            return None
+        offset = self._number(self._offsets, row, 4)
         if offset < _LARGE:
             return offset
-        row = offset - _LARGE
-        if row >= self._large_count:
+        if offset - _LARGE >= self._large_count:
             raise FrameError("pack index: large offset out of its table")
-        return int.from_bytes(self._data[self._large + 8 * row : self._large + 8 * row + 8])
+        return self._number(self._large, offset - _LARGE, 8)
+
+    def _number(self, table: int, row: int, width: int) -> int:
+        start = table + width * row
+        return int.from_bytes(self._data[start : start + width])
