@@ -1,0 +1,79 @@
+"""What a verb needs around its work: the repository it was called in, the work tree's paths, output."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from git_lepton.errors import UsageError
+from git_lepton.git.repo import Repo, discover, require_git
+from git_lepton.progress import Progress
+from git_lepton.report.document import document
+from git_lepton.report.progress import for_terminal
+
+
+def repository() -> Repo:
+    """The repository that the command was called in.
+
+    Raises:
+        UsageError: there is none, or git is missing or too old.
+    """
+    require_git()
+    return discover()
+
+
+def work_tree(repo: Repo) -> Path:
+    """The top of the work tree.
+
+    Raises:
+        UsageError: the repository is bare.
+    """
+    if repo.work_tree is None:
+        raise UsageError(
+            "this command needs a work tree, and the repository is bare",
+            hint="run it in a clone, or use git lepton export to write a file elsewhere",
+        )
+    return repo.work_tree
+
+
+def progress(quiet: bool) -> Progress:
+    """A progress bar where a person looks at it."""
+    return for_terminal(quiet=quiet)
+
+
+def print_json(verb: str, fields: dict[str, Any]) -> None:
+    """Print the JSON document of a verb on standard output."""
+    click.echo(document(verb, fields))
+
+
+def say(line: str = "") -> None:
+    """Print one line, or several, of the answer on standard output."""
+    click.echo(line)
+
+
+def note(line: str) -> None:
+    """Print a remark on standard error: what is no answer, or must not disturb one that a program reads."""
+    click.echo(line, err=True)
+
+
+def relative(repo: Repo, paths: Iterable[Path]) -> list[str]:
+    """Paths as the user gave them (from the current folder) as paths from the top of the work tree, with `/`.
+
+    The folder of a path is resolved, its last part is not: a link inside the work tree names itself.
+
+    Raises:
+        UsageError: a path lies outside the work tree.
+    """
+    top = Path(os.path.realpath(work_tree(repo)))
+    found = []
+    for path in paths:
+        absolute = Path(os.path.normpath(Path.cwd() / path))
+        real = Path(os.path.realpath(absolute.parent)) / absolute.name
+        if absolute != top and not real.is_relative_to(top):
+            raise UsageError(f"{path} lies outside the work tree {top}")
+        found.append("." if absolute == top else real.relative_to(top).as_posix())
+    return found

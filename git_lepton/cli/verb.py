@@ -1,0 +1,76 @@
+"""What every verb has in common: help with examples and exit codes, `--json`, the repository, a progress bar."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from git_lepton import errors
+
+EXITS: Final[dict[int, str]] = {
+    errors.EXIT_OK: "success",
+    errors.EXIT_DIFFERS: "the answer is no, or something failed that is listed",
+    errors.EXIT_USAGE: "wrong usage, or not a git repository",
+    errors.EXIT_RACE_LOST: "another process or person was faster: run it again",
+    errors.EXIT_REFUSED: "verification refused: bytes are corrupt, or a file is not what it claims",
+    errors.EXIT_NOT_MEASURED: "a file changed while it was read: run it again",
+    errors.EXIT_MISSING: "weights are missing, or a remote cannot be reached",
+    errors.EXIT_INTERNAL: "git failed, or git-lepton has a bug (a report file is named)",
+    errors.EXIT_INTERRUPTED: "interrupted",
+}
+"""What an exit status means; every command's help lists those that it can return."""
+
+
+class Verb(click.Command):
+    """A click command whose help ends with examples and exit codes.
+
+    Attributes:
+        examples: pairs of a command line and what it does.
+        exits: statuses besides 0, 2, 70 and 130, which every verb can return.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        examples: tuple[tuple[str, str], ...] = (),
+        exits: tuple[int, ...] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+        self.exits = tuple(
+            sorted({errors.EXIT_OK, errors.EXIT_USAGE, errors.EXIT_INTERNAL, errors.EXIT_INTERRUPTED, *exits})
+        )
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples and the exit codes."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for line, meaning in self.examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+                    indent = " " * (formatter.current_indent + 4)
+                    formatter.write(
+                        textwrap.fill(meaning, formatter.width, initial_indent=indent, subsequent_indent=indent) + "\n"
+                    )
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), EXITS[code]) for code in self.exits])
+
+
+class VerbGroup(Verb, click.Group):
+    """A verb with verbs of its own, such as `migrate info`."""
+
+    command_class = Verb
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, then the commands."""
+        click.Group.format_options(self, ctx, formatter)
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, with a schema version, instead of text."
+)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress bar.")
+paths_type: Final = click.Path(path_type=Path)
