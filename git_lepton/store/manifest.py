@@ -82,7 +82,7 @@ class Manifest:
 
 
 def escape_name(name: str) -> str:
-    """Spell a tensor name on one line: `\\\\`, `\\xNN` for a byte, `\\u{N}` for a character that could mislead."""
+    r"""Spell a tensor name on one line: `\\`, `\xNN` for a byte, `\u{N}` for a character that could mislead."""
     return _UNSAFE.sub(_escape_one, name)
 
 
@@ -104,15 +104,15 @@ def unescape_name(text: str) -> str:
     """
 
     def one(match: re.Match[str]) -> str:
-        token = match.group()
-        if token == "\\\\":
+        spelling = match.group()
+        if spelling == "\\\\":
             return "\\"
-        if token[1] == "x":
-            code = int(token[2:], 16)
+        if spelling[1] == "x":
+            code = int(spelling[2:], 16)
             return chr(code) if code < 0x80 else chr(0xDC00 + code)
-        code = int(token[3:-1], 16)
+        code = int(spelling[3:-1], 16)
         if code > 0x10FFFF:
-            raise ManifestError(f"a tensor name holds the impossible escape {token}")
+            raise ManifestError(f"a tensor name holds the impossible escape {spelling}")
         return chr(code)
 
     name = _ESCAPE.sub(one, text)
@@ -141,9 +141,7 @@ def parse(data: bytes) -> Manifest:
     if len(data) > MAX_BYTES:
         raise ManifestError(f"a manifest of {len(data)} bytes is larger than {MAX_BYTES} allows")
     if is_newer(data):
-        raise ManifestError(
-            "this manifest was written by a newer git-lepton", hint="pip install --upgrade git-lepton"
-        )
+        raise ManifestError("this manifest was written by a newer git-lepton", hint="pip install --upgrade git-lepton")
     if not data.startswith(FIRST_LINE):
         raise ManifestError("line 1 is not that of a git-lepton manifest")
     body, _, last = data[:-1].rpartition(b"\n")

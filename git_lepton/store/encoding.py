@@ -1,0 +1,220 @@
+"""From the bytes of a file to stored chunks: reuse what live versions list, encode the rest.
+
+What a version lists may be reused only while its ref stands; every version relied upon is noted, so that the ref
+transaction that publishes the new version can verify it. That an object *exists* is never a reason to reuse it: it
+may be unreachable, and the next gc takes it (docs/git-protocol.md, "Writing").
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from blake3 import blake3
+
+from git_lepton.codec import DELTA, Base, encode
+from git_lepton.errors import ChangedError
+from git_lepton.git.packfile import PackWriter
+from git_lepton.progress import Progress
+from git_lepton.store.assemble import PlacedChunk, StoredChunk, StoredStream, stored_chunk, stored_stream
+from git_lepton.store.bases import BaseStream
+from git_lepton.store.index import MAX_DEPTH, Stream, VersionIndex
+from git_lepton.store.reading import THREADS, ChunkReader
+from git_lepton.store.source import Source
+from git_lepton.store.survey import SurveyedStream
+from git_lepton.values import Hash, Oid
+
+_IN_FLIGHT: Final = 3
+"""Chunks in work for each thread; each holds its raw bytes and its encoded form."""
+
+
+@dataclass(slots=True)
+class Shelf:
+    """Live versions whose chunks may be reused: their indexes, and the refs that must still stand at the end.
+
+    `load` returns a version's index and its W, or None when it is not stored any more. `relied` counts the bytes
+    taken from each version.
+    """
+
+    load: Callable[[Hash], tuple[VersionIndex, Oid] | None]
+    relied: Counter[Hash] = field(default_factory=Counter)
+    wraps: dict[Hash, Oid] = field(default_factory=dict)
+    _indexes: dict[Hash, VersionIndex | None] = field(default_factory=dict)
+    _streams: dict[Hash, dict[Hash, Stream]] = field(default_factory=dict)
+    _rows: dict[Hash, dict[Hash, int]] = field(default_factory=dict)
+
+    def index(self, version: Hash) -> VersionIndex | None:
+        """The index of a live version, read once."""
+        if version not in self._indexes:
+            loaded = self.load(version)
+            self._indexes[version] = loaded[0] if loaded else None
+            if loaded:
+                self.wraps[version] = loaded[1]
+        return self._indexes[version]
+
+    def find_stream(self, version: Hash, digest: Hash) -> tuple[VersionIndex, Stream] | None:
+        """Where a live version lists a stream that is not empty, if it does."""
+        index = self.index(version)
+        if index is None:
+            return None
+        if version not in self._streams:
+            self._streams[version] = {s.hash: s for s in reversed(index.streams) if s.count}
+        stream = self._streams[version].get(digest)
+        return (index, stream) if stream else None
+
+    def stream(self, version: Hash, digest: Hash) -> StoredStream | None:
+        """A whole stream of a live version, if it has it."""
+        found = self.find_stream(version, digest)
+        if found is None:
+            return None
+        self.relied[version] += found[1].length
+        return stored_stream(*found)
+
+    def chunk(self, version: Hash, digest: Hash) -> StoredChunk | None:
+        """A chunk of a live version, if it has it."""
+        index = self.index(version)
+        if index is None:
+            return None
+        if version not in self._rows:
+            self._rows[version] = {c.raw_hash: row for row, c in enumerate(index.chunks)}
+        row = self._rows[version].get(digest)
+        if row is None:
+            return None
+        self.relied[version] += index.chunks[row].raw_length
+        return stored_chunk(index, row)
+
+
+@dataclass(slots=True)
+class _Choice:
+    """What was decided about one stream: the base to subtract, or None for none."""
+
+    base: BaseStream | None = None
+
+
+class ChunkEncoder:
+    """Encodes chunks into one pack, each distinct chunk once, on a few threads."""
+
+    def __init__(self, source: Source, pack: PackWriter, shelf: Shelf, reader: ChunkReader, progress: Progress) -> None:
+        self._source, self._pack, self._shelf, self._reader = source, pack, shelf, reader
+        self._progress = progress
+        self._scratch = threading.local()
+        self._lock = threading.Lock()
+
+    def encode_streams(
+        self,
+        streams: Sequence[SurveyedStream],
+        known: Mapping[Hash, StoredChunk],
+        options: Mapping[Hash, tuple[BaseStream, ...]],
+    ) -> dict[Hash, StoredChunk]:
+        """Encode every chunk of `streams` that is not in `known`; return all chunks by their hash.
+
+        The first chunk of a tensor that has possible bases is encoded against each of them, and the best decides for
+        the whole tensor; so a tensor that was trained from scratch costs one wasted trial, not one a chunk.
+        """
+        done: dict[Hash, StoredChunk] = dict(known)
+        choices: dict[Hash, _Choice] = {}
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="encode") as pool:
+            trials = [s for s in streams if s.hash in options]
+            self._drain(pool, self._fresh(trials, done, first=True), done, options, choices)
+            self._drain(pool, self._fresh(streams, done, first=False), done, options, choices)
+        return done
+
+    def _fresh(
+        self, streams: Sequence[SurveyedStream], done: Mapping[Hash, StoredChunk], *, first: bool
+    ) -> Iterator[tuple[SurveyedStream, int, int]]:
+        """(stream, chunk number, offset) of chunks still to encode: only the first ones, or all."""
+        planned: set[Hash] = set()
+        for stream in streams:
+            offset = 0
+            for number, (length, digest) in enumerate(zip(stream.chunk_lengths, stream.chunk_hashes, strict=True)):
+                if digest not in done and digest not in planned:
+                    planned.add(digest)
+                    yield stream, number, offset
+                offset += length
+                if first:
+                    break
+
+    def _drain(
+        self,
+        pool: ThreadPoolExecutor,
+        work: Iterator[tuple[SurveyedStream, int, int]],
+        done: dict[Hash, StoredChunk],
+        options: Mapping[Hash, tuple[BaseStream, ...]],
+        choices: dict[Hash, _Choice],
+    ) -> None:
+        running: deque[Future[StoredChunk]] = deque()
+
+        def collect() -> None:
+            chunk = running.popleft().result()
+            done[chunk.raw_hash] = chunk
+            self._progress.advance(chunk.raw_length)
+
+        for stream, number, offset in work:
+            choice = choices.get(stream.hash)
+            bases = options.get(stream.hash, ()) if choice is None else ((choice.base,) if choice.base else ())
+            if choice is None:
+                choice = choices.setdefault(stream.hash, _Choice())
+            running.append(pool.submit(self._encode, stream, number, offset, bases, choice))
+            if len(running) >= THREADS * _IN_FLIGHT:
+                collect()
+        while running:
+            collect()
+
+    def _encode(
+        self, stream: SurveyedStream, number: int, offset: int, bases: Sequence[BaseStream], choice: _Choice
+    ) -> StoredChunk:
+        length, digest = stream.chunk_lengths[number], stream.chunk_hashes[number]
+        raw = self._buffer(length)
+        stream.read_into(self._source, offset, raw)
+        raw_hash = blake3(raw).digest()
+        if raw_hash.hex() != digest:
+            raise ChangedError("the file changed while it was read", hint="add it again when nothing writes to it")
+        placed = [(option, *found) for option in bases if (found := self._base(option, number)) is not None]
+        trials = [(option, chunk, Base(chunk.chunk.raw_hash, option.dtype, data)) for option, chunk, data in placed]
+        if len(trials) > 1:
+            trials.sort(key=lambda trial: encode(raw, stream.dtype, raw_hash=raw_hash, base=trial[2]).length)
+        return self._write(stream, raw, raw_hash, trials[0] if trials else None, choice)
+
+    def _write(
+        self,
+        stream: SurveyedStream,
+        raw: memoryview,
+        raw_hash: bytes,
+        best: tuple[BaseStream, PlacedChunk, Base] | None,
+        choice: _Choice,
+    ) -> StoredChunk:
+        frame = encode(raw, stream.dtype, raw_hash=raw_hash, base=best[2] if best else None)
+        placed = None
+        if best and frame.codec == DELTA:
+            choice.base, placed = best[0], best[1]
+            with self._lock:
+                self._shelf.relied[best[0].version] += len(raw)
+        else:
+            choice.base = None
+        oid = self._pack.add("blob", frame.parts)
+        return StoredChunk(frame.raw_hash, len(raw), oid, frame.length, frame.codec, placed)
+
+    def _base(self, option: BaseStream, number: int) -> tuple[PlacedChunk, memoryview] | None:
+        """Chunk `number` of a base tensor with its raw bytes; the root of its chain when the chain is full."""
+        with self._lock:
+            found = self._shelf.find_stream(option.version, option.stream)
+        if found is None or number >= found[1].count:
+            return None
+        index, stream = found
+        chunk = stored_chunk(index, stream.first + number)
+        placed = PlacedChunk(stream.hash, number, chunk)
+        row = stream.first + number
+        if chunk.depth >= MAX_DEPTH and chunk.root is not None:
+            placed = chunk.root
+            *_, row = index.chain(row)
+        return placed, self._reader.chunk(index, row)
+
+    def _buffer(self, length: int) -> memoryview:
+        buffer: bytearray | None = getattr(self._scratch, "buffer", None)
+        if buffer is None or len(buffer) < length:
+            buffer = self._scratch.buffer = bytearray(max(length, 4 << 20))
+        return memoryview(buffer)[:length]

@@ -1,0 +1,166 @@
+"""From an index back to bytes: chunks read, deltas undone, everything checked.
+
+Chunks are decoded by a few threads, a bounded number ahead of the consumer, and handed out in file order. Every chunk
+is compared with its hash in the index, so an error names the chunk; the file as a whole is the caller's to compare.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from git_lepton.codec import decode, read_header
+from git_lepton.errors import CorruptError, FrameError, LeptonError, MissingError
+from git_lepton.git.objectid import Buffer
+from git_lepton.git.objects import ObjectReader
+from git_lepton.store.index import Stream, VersionIndex
+from git_lepton.values import Hash, Oid
+
+THREADS: Final = max(2, min(8, os.cpu_count() or 2))
+_AHEAD: Final = 4
+"""Chunks decoded ahead of the consumer for each thread: at most 4 MiB each."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkReader:
+    """Reads chunks of stored versions from one repository. Safe to use from several threads."""
+
+    objects: ObjectReader
+
+    def frame(self, oid: Oid) -> Buffer:
+        """The stored bytes of a chunk.
+
+        Raises:
+            MissingError: the object is not here.
+            CorruptError: git could not read it.
+        """
+        kind, data = self.objects.read(oid)
+        if kind != "blob":
+            raise CorruptError(f"object {oid} should be a chunk and is a {kind}")
+        return data
+
+    def chunk(self, index: VersionIndex, row: int) -> memoryview:
+        """The raw bytes of chunk `row`, verified.
+
+        Raises:
+            MissingError: it, or a base of it, is not here.
+            CorruptError: what is stored does not decode to the hash that the index has.
+        """
+        chunk = index.chunks[row]
+        frame = self.frame(chunk.oid)
+
+        def base(wanted: Hash) -> memoryview:
+            if chunk.base is None or index.chunks[chunk.base].raw_hash != wanted:
+                raise FrameError("the frame is a delta of a chunk that the index does not name")
+            return self.chunk(index, chunk.base)
+
+        try:
+            header = read_header(frame)
+            if header.raw_hash != chunk.raw_hash or header.raw_length != chunk.raw_length:
+                raise FrameError("it is the frame of another chunk")
+            return decode(frame, base)
+        except (FrameError, CorruptError) as error:
+            raise CorruptError(
+                f"chunk {chunk.raw_hash[:12]} (object {chunk.oid}) is damaged: {error.message}"
+            ) from error
+
+
+def in_order(task: Callable[[int], memoryview], rows: Iterable[int]) -> Iterator[memoryview]:
+    """Run `task` on every row in a few threads; yield the results in the order of `rows`."""
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="decode") as pool:
+        running: deque[Future[memoryview]] = deque()
+        try:
+            for row in rows:
+                running.append(pool.submit(task, row))
+                if len(running) >= THREADS * _AHEAD:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def file_bytes(reader: ChunkReader, index: VersionIndex) -> Iterator[memoryview]:
+    """The whole file in order.
+
+    Raises:
+        MissingError, CorruptError: as `ChunkReader.chunk`, when the chunk's turn comes.
+    """
+    other = index.streams[0]
+
+    def rows() -> Iterator[int]:
+        other_row, ready = other.first, 0
+        for segment in index.segments:
+            if segment.stream:
+                stream = index.streams[segment.stream]
+                yield from range(stream.first, stream.first + stream.count)
+            else:
+                ready -= segment.length
+                while ready < 0:
+                    yield other_row
+                    ready += index.chunks[other_row].raw_length
+                    other_row += 1
+
+    chunks = in_order(lambda row: reader.chunk(index, row), rows())
+    rest = memoryview(b"")
+    for segment in index.segments:
+        left = segment.length
+        if segment.stream:
+            while left:
+                chunk = next(chunks)
+                left -= len(chunk)
+                yield chunk
+        while left:
+            if not rest:
+                rest = next(chunks)
+            piece, rest = rest[:left], rest[left:]
+            left -= len(piece)
+            yield piece
+
+
+def stream_bytes(reader: ChunkReader, index: VersionIndex, stream: Stream, start: int, stop: int) -> bytes:
+    """Bytes `start` to `stop` of one stream, reading only the chunks that hold them."""
+    rows = []
+    at = 0
+    first = None
+    for row in range(stream.first, stream.first + stream.count):
+        length = index.chunks[row].raw_length
+        if at < stop and at + length > start:
+            first = at if first is None else first
+            rows.append(row)
+        at += length
+    joined = b"".join(in_order(lambda row: reader.chunk(index, row), rows))
+    return joined[start - (first or 0) : stop - (first or 0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that `verify` found: the stream it is in (None for the file as a whole), which chunk, and what."""
+
+    stream: Hash | None
+    number: int | None
+    error: LeptonError
+
+
+def check_chunks(reader: ChunkReader, index: VersionIndex, advance: Callable[[int], None]) -> Iterator[Problem]:
+    """Decode every chunk of every stream; yield what is missing or damaged."""
+
+    def one(row: int) -> LeptonError | None:
+        try:
+            reader.chunk(index, row)
+        except (MissingError, CorruptError) as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="verify") as pool:
+        for stream in index.streams:
+            rows = range(stream.first, stream.first + stream.count)
+            for number, error in enumerate(pool.map(one, rows)):
+                if error is not None:
+                    yield Problem(stream.hash, number, error)
+            advance(stream.length)

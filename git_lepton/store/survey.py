@@ -1,0 +1,215 @@
+"""The first pass over a weight file: every hash that storing it needs, from one reading of its bytes.
+
+The file's hash, the hash of each stream and the hash of each chunk come from the same buffers, so they agree with one
+another even if the file changes meanwhile; a later reading of a chunk is checked against the hash from here. One
+thread reads and hashes the file as a whole, a second hashes streams and chunks of the same buffers.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Final
+
+from blake3 import blake3
+
+from git_lepton.codec import chunk_lengths, content_cuts
+from git_lepton.progress import Progress
+from git_lepton.store.source import Source
+from git_lepton.values import Hash, Layout
+
+OTHER_DTYPE: Final = "OPAQUE"
+_BLOCK: Final = 4 << 20
+_IN_FLIGHT: Final = 4
+_WINDOW: Final = 32 << 20
+"""Other bytes are cut by content in windows of this size; the chunk at the end of a window is cut again with the next,
+so that the cuts are those of one pass over the whole stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyedStream:
+    """One stream of the file: where it lies and what it and its chunks hash to.
+
+    Attributes:
+        dtype: element type, for the codec.
+        hash: BLAKE3 of the stream.
+        length: bytes.
+        starts: offsets in the stream at which its extents begin.
+        extents: (file offset, length) of its parts; a tensor has one, the other bytes have one a gap.
+        chunk_lengths: bytes of each chunk.
+        chunk_hashes: BLAKE3 of each chunk.
+    """
+
+    dtype: str
+    hash: Hash
+    length: int
+    starts: tuple[int, ...]
+    extents: tuple[tuple[int, int], ...]
+    chunk_lengths: tuple[int, ...]
+    chunk_hashes: tuple[Hash, ...]
+
+    def read_into(self, source: Source, offset: int, out: memoryview) -> None:
+        """Fill `out` with this stream's bytes from `offset` on."""
+        at = bisect_right(self.starts, offset) - 1
+        done = 0
+        while done < len(out):
+            begin, length = self.extents[at]
+            skip = offset + done - self.starts[at]
+            count = min(length - skip, len(out) - done)
+            source.read_into(begin + skip, out[done : done + count])
+            done += count
+            at += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one reading of the file tells: `other` is stream 0, `tensors` are those of the layout, in order."""
+
+    file_hash: Hash
+    other: SurveyedStream
+    tensors: tuple[SurveyedStream, ...]
+
+
+class _TensorHasher:
+    """Takes a tensor's bytes in order; knows its chunk boundaries beforehand."""
+
+    def __init__(self, dtype: str, start: int, length: int) -> None:
+        self.dtype, self.start, self.length = dtype, start, length
+        self.lengths = chunk_lengths(dtype, length)
+        self._whole = blake3()
+        self._chunk = self._whole if len(self.lengths) == 1 else blake3()
+        self._hashes: list[Hash] = []
+        self._left = self.lengths[0] if self.lengths else 0
+
+    def update(self, data: memoryview) -> None:
+        if self._chunk is not self._whole:
+            self._whole.update(data)
+        while len(data):
+            piece = data[: self._left]
+            self._chunk.update(piece)
+            self._left -= len(piece)
+            data = data[len(piece) :]
+            if not self._left:
+                self._hashes.append(Hash(self._chunk.hexdigest()))
+                if len(self._hashes) < len(self.lengths):
+                    self._chunk = blake3()
+                    self._left = self.lengths[len(self._hashes)]
+
+    def result(self) -> SurveyedStream:
+        return SurveyedStream(
+            self.dtype,
+            Hash(self._whole.hexdigest()),
+            self.length,
+            (0,),
+            ((self.start, self.length),),
+            self.lengths,
+            tuple(self._hashes),
+        )
+
+
+@dataclass(slots=True)
+class _OtherHasher:
+    """Takes the other bytes in order and cuts them by content as they come."""
+
+    cuts: Sequence[int]
+    _whole: blake3 = field(default_factory=blake3)
+    _window: bytearray = field(default_factory=bytearray)
+    _taken: int = 0
+    _lengths: list[int] = field(default_factory=list)
+    _hashes: list[Hash] = field(default_factory=list)
+
+    def update(self, data: memoryview) -> None:
+        self._whole.update(data)
+        self._window += data
+        if len(self._window) >= _WINDOW:
+            self._cut(last=False)
+
+    def _cut(self, *, last: bool) -> None:
+        forced = [c - self._taken for c in self.cuts if self._taken < c < self._taken + len(self._window)]
+        with memoryview(self._window) as window:
+            lengths = content_cuts(window, forced)
+            kept = lengths if last else lengths[:-1]
+            at = 0
+            for length in kept:
+                self._hashes.append(Hash(blake3(window[at : at + length]).hexdigest()))
+                at += length
+        self._lengths += kept
+        self._taken += at
+        del self._window[:at]
+
+    def result(self, gaps: Sequence[tuple[int, int]]) -> SurveyedStream:
+        if self._window:
+            self._cut(last=True)
+        starts = tuple(accumulate((length for _, length in gaps), initial=0))[:-1]
+        return SurveyedStream(
+            OTHER_DTYPE,
+            Hash(self._whole.hexdigest()),
+            sum(self._lengths),
+            starts,
+            tuple(gaps),
+            tuple(self._lengths),
+            tuple(self._hashes),
+        )
+
+
+def gaps(layout: Layout) -> Iterator[tuple[int, int]]:
+    """The (offset, length) of every run of bytes that belongs to no tensor, in file order."""
+    at = 0
+    for tensor in layout.tensors:
+        if tensor.start > at:
+            yield at, tensor.start - at
+        at = max(at, tensor.stop)
+    if at < layout.size:
+        yield at, layout.size - at
+
+
+def survey(source: Source, layout: Layout, progress: Progress) -> Survey:
+    """Read the file once and hash it as a whole, by stream and by chunk.
+
+    Raises:
+        ChangedError: the file became shorter.
+    """
+    hashers = [_TensorHasher(t.dtype, t.start, t.stop - t.start) for t in layout.tensors]
+    other_gaps = list(gaps(layout))
+    # Cuts are offsets in the file; chunks of the other bytes are cut in the stream, which is the file for data files.
+    other = _OtherHasher(layout.cuts if not layout.tensors else ())
+    runs: deque[tuple[int, _TensorHasher | _OtherHasher]] = deque()
+    for begin, length in other_gaps:
+        runs.append((begin + length, other))
+    for tensor, hasher in zip(layout.tensors, hashers, strict=True):
+        if tensor.stop > tensor.start:
+            runs.append((tensor.stop, hasher))
+    ordered = deque(sorted(runs, key=lambda run: run[0]))
+    whole = blake3()
+    free = deque(memoryview(bytearray(min(_BLOCK, max(source.size, 1)))) for _ in range(_IN_FLIGHT))
+    running: deque[tuple[memoryview, Future[None]]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="survey") as pool:
+        for offset in range(0, source.size, _BLOCK):
+            if not free:
+                buffer, future = running.popleft()
+                future.result()
+                free.append(buffer)
+            buffer = free.popleft()
+            block = buffer[: min(_BLOCK, source.size - offset)]
+            source.read_into(offset, block)
+            running.append((buffer, pool.submit(_distribute, block, offset, ordered)))
+            whole.update(block)
+            progress.advance(len(block))
+        for _, future in running:
+            future.result()
+    return Survey(Hash(whole.hexdigest()), other.result(other_gaps), tuple(hasher.result() for hasher in hashers))
+
+
+def _distribute(block: memoryview, offset: int, runs: deque[tuple[int, _TensorHasher | _OtherHasher]]) -> None:
+    at = 0
+    while at < len(block):
+        end, hasher = runs[0]
+        stop = min(len(block), end - offset)
+        hasher.update(block[at:stop])
+        at = stop
+        if offset + at == end:
+            runs.popleft()
