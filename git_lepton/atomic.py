@@ -212,6 +212,51 @@ class Lock:
         self.release()
 
 
+class LockFile:
+    """git's way to change a file: `<path>.lock` is created, which fails while another has it, and becomes the file.
+
+    Leave the context without `commit`, and the file stays as it was. Not durable: git does not flush its index either.
+    """
+
+    def __init__(self, path: Path, *, timeout: float) -> None:
+        """Prepare to change `path`; `timeout` in seconds."""
+        self._path = path
+        self._lock = path.with_name(path.name + ".lock")
+        self._timeout = timeout
+        self._fd: int | None = None
+
+    def __enter__(self) -> Self:
+        """Take the lock. Raises RaceLostError when another process has it until the timeout."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                self._fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+                return self
+            except FileExistsError:
+                if time.monotonic() >= deadline:
+                    raise RaceLostError(
+                        f"another process has {self._lock}", hint="if no git runs here, delete that file"
+                    ) from None
+                time.sleep(_POLL_SECONDS)
+
+    def commit(self, data: bytes | bytearray | memoryview, *, mode: int) -> None:
+        """Replace the file by `data` with permission bits `mode`, and give the lock back."""
+        assert self._fd is not None
+        with os.fdopen(self._fd, "wb") as stream:
+            self._fd = None
+            stream.write(data)
+            os.fchmod(stream.fileno(), mode)
+        self._lock.replace(self._path)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+            self._lock.unlink(missing_ok=True)
+
+
 def _try_flock(fd: int) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

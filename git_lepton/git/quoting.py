@@ -19,6 +19,7 @@ _ESCAPES: Final = {
 _NAMES: Final = {value: key for key, value in _ESCAPES.items()}
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\(?:[abfnrtv"\\]|[0-3][0-7]{2}))*)"')
 _ESCAPE = re.compile(rb'\\([abfnrtv"\\]|[0-3][0-7]{2})')
+_CONTROL = re.compile(rb'[\x00-\x1f\x7f"\\]')
 _SPECIAL = re.compile(rb'[\x00-\x1f\x7f-\xff"\\]')
 
 
@@ -30,7 +31,8 @@ def unquote(text: bytes) -> bytes:
     return _ESCAPE.sub(lambda m: _ESCAPES.get(m[1]) or bytes((int(m[1], 8),)), match[1])
 
 
-def quote(path: bytes) -> bytes:
-    """`path` in quotes, every byte outside printable ASCII escaped."""
-    body = _SPECIAL.sub(lambda m: b"\\" + (_NAMES.get(m[0]) or b"%03o" % m[0][0]), path)
+def quote(path: bytes, *, ascii_only: bool = True) -> bytes:
+    """`path` in quotes, control characters escaped, and bytes above ASCII with `ascii_only`."""
+    special = _SPECIAL if ascii_only else _CONTROL
+    body = special.sub(lambda m: b"\\" + (_NAMES.get(m[0]) or b"%03o" % m[0][0]), path)
     return b'"' + body + b'"'
