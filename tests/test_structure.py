@@ -18,7 +18,7 @@ LAYERS = (
     ("formats", "codec", "git"),
     ("store",),
     ("transfer", "compare", "record"),
-    ("migrate", "variants", "gate"),
+    ("migrate", "upkeep", "variants", "gate"),
     ("release",),
     ("report",),
     ("drivers", "agent", "api"),
