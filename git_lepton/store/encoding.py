@@ -17,7 +17,7 @@ from typing import Final
 from blake3 import blake3
 
 from git_lepton.codec import DELTA, Base, encode
-from git_lepton.errors import ChangedError
+from git_lepton.errors import ChangedError, CorruptError
 from git_lepton.git.packfile import PackWriter
 from git_lepton.progress import Progress
 from git_lepton.store.assemble import PlacedChunk, StoredChunk, StoredStream, stored_chunk, stored_stream
@@ -170,14 +170,19 @@ class ChunkEncoder:
         length, digest = stream.chunk_lengths[number], stream.chunk_hashes[number]
         raw = self._buffer(length)
         stream.read_into(self._source, offset, raw)
-        raw_hash = blake3(raw).digest()
-        if raw_hash.hex() != digest:
-            raise ChangedError("the file changed while it was read", hint="add it again when nothing writes to it")
+        raw_hash = bytes.fromhex(digest)
         placed = [(option, *found) for option in bases if (found := self._base(option, number)) is not None]
         trials = [(option, chunk, Base(chunk.chunk.raw_hash, option.dtype, data)) for option, chunk, data in placed]
-        if len(trials) > 1:
-            trials.sort(key=lambda trial: encode(raw, stream.dtype, raw_hash=raw_hash, base=trial[2]).length)
-        return self._write(stream, raw, raw_hash, trials[0] if trials else None, choice)
+        try:
+            if len(trials) > 1:
+                trials.sort(key=lambda trial: encode(raw, stream.dtype, raw_hash=raw_hash, base=trial[2]).length)
+            return self._write(stream, raw, raw_hash, trials[0] if trials else None, choice)
+        except CorruptError:
+            if blake3(raw).digest() == raw_hash:
+                raise
+            raise ChangedError(
+                "the file changed while it was read", hint="add it again when nothing writes to it"
+            ) from None
 
     def _write(
         self,

@@ -8,6 +8,7 @@ there. Rows of versions that are gone, or were wrapped anew, are dropped when th
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,8 @@ from git_lepton.values import Hash, Oid
 _SCHEMA: Final = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
-CREATE TABLE IF NOT EXISTS versions (id INTEGER PRIMARY KEY, hash BLOB UNIQUE NOT NULL, wrap TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS versions (id INTEGER PRIMARY KEY, hash BLOB UNIQUE NOT NULL, wrap TEXT NOT NULL,
+    since INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS streams (hash BLOB PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS chunks (hash BLOB PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
 """
@@ -79,9 +81,9 @@ class Lookup:
         """Note everything that a stored version lists; it becomes the version named for all of it."""
         with self._db:
             row = self._db.execute(
-                "INSERT INTO versions (hash, wrap) VALUES (?, ?) ON CONFLICT (hash) DO UPDATE SET wrap = excluded.wrap"
-                " RETURNING id",
-                (bytes.fromhex(index.file_hash), wrap),
+                "INSERT INTO versions (hash, wrap, since) VALUES (?, ?, ?)"
+                " ON CONFLICT (hash) DO UPDATE SET wrap = excluded.wrap RETURNING id",
+                (bytes.fromhex(index.file_hash), wrap, int(time.time())),
             ).fetchone()
             number = row[0]
             put = "INSERT OR REPLACE INTO {} (hash, version) VALUES (?, ?)"
@@ -89,6 +91,10 @@ class Lookup:
                 put.format("streams"), ((bytes.fromhex(s.hash), number) for s in index.streams if s.count)
             )
             self._db.executemany(put.format("chunks"), ((bytes.fromhex(c.raw_hash), number) for c in index.chunks))
+
+    def since(self) -> dict[Hash, int]:
+        """When each known version was first seen here, in Unix seconds; a new cache sees them all anew."""
+        return {Hash(h.hex()): since for h, since in self._db.execute("SELECT hash, since FROM versions")}
 
     def streams(self, hashes: Iterable[Hash]) -> dict[Hash, Hash]:
         """For each of these stream hashes that is known, the version that lists it."""

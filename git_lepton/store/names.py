@@ -11,6 +11,8 @@ MODELS: Final = "refs/lepton/models/"
 INDEXES: Final = "refs/lepton/index/"
 PARTS: Final = "refs/lepton/parts/"
 TMP: Final = "refs/lepton/tmp/"
+HEADS_ROOT: Final = "refs/heads/lepton/"
+"""Where the same commits go on hosts that accept nothing but heads and tags."""
 
 
 def model_ref(file_hash: Hash) -> str:
