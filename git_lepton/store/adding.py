@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from blake3 import blake3
@@ -30,10 +30,19 @@ _GATHER: Final = 4 << 20
 
 
 def add(
-    catalog: Catalog, source: Source, path: str, file_hash: Hash | None, candidates: Sequence[Manifest]
+    catalog: Catalog,
+    source: Source,
+    path: str,
+    file_hash: Hash | None,
+    candidates: Sequence[Manifest],
+    cuts: Sequence[int],
 ) -> Manifest:
     """See `Store.add`."""
-    layout, _ = formats.parse(source.view(), path)
+    layout, warning = formats.parse(source.view(), path)
+    if warning:
+        catalog.warn(f"{path}: {warning}")
+    if not layout.tensors:
+        layout = replace(layout, cuts=tuple(cuts))
     if file_hash is not None and catalog.has(file_hash):
         known = _known_manifest(source, layout, file_hash, catalog.index(file_hash))
         if known is not None:

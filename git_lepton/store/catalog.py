@@ -6,6 +6,7 @@ so `has` is one look at a ref.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from types import TracebackType
 from typing import Final, Self
@@ -30,8 +31,12 @@ _KEPT_INDEXES: Final = 16
 class Catalog:
     """Knows what is stored in one repository. To be used from one thread."""
 
-    def __init__(self, repo: Repo, *, progress: Progress | None = None) -> None:
+    def __init__(
+        self, repo: Repo, *, progress: Progress | None = None, warn: Callable[[str], None] | None = None
+    ) -> None:
+        """Know `repo`; `warn` is told, in a sentence, of what is odd but no error."""
         self.repo = repo
+        self.warn: Callable[[str], None] = warn or (lambda _: None)
         self.progress: Progress = progress or Silent()
         self._refs = RefReader(repo)
         self._indexes: dict[Hash, VersionIndex] = {}

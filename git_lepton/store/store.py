@@ -35,7 +35,13 @@ class Store(Catalog):
         return adding.agrees(manifest, self.index(manifest.blake3))
 
     def add(
-        self, source: Source, path: str, *, file_hash: Hash | None = None, candidates: Sequence[Manifest] = ()
+        self,
+        source: Source,
+        path: str,
+        *,
+        file_hash: Hash | None = None,
+        candidates: Sequence[Manifest] = (),
+        cuts: Sequence[int] = (),
     ) -> Manifest:
         """Store the file and return its manifest; a version that is stored already is not encoded again.
 
@@ -44,11 +50,13 @@ class Store(Catalog):
             path: its name, for the choice of a parser and for messages.
             file_hash: BLAKE3 of the bytes, when the caller has it; then `source` must still have it.
             candidates: manifests of versions that it may descend from, the closest first.
+            cuts: offsets at which chunks of a file without tensors had better end: where the tensors of an ONNX
+                external-data file lie, as the graph beside it tells.
 
         Raises:
             ChangedError: the bytes changed meanwhile; nothing is stored.
         """
-        return adding.add(self, source, path, file_hash, candidates)
+        return adding.add(self, source, path, file_hash, candidates, cuts)
 
     def anchor(self, index_bytes: bytes) -> None:
         """Make a version whose chunks were fetched by object id a stored one: trees, commits, refs.
