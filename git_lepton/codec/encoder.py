@@ -1,0 +1,189 @@
+"""Chunks to frames: pick the codec, split, compress, and prove that the result can be read back.
+
+    dtype                     without a base        with a base that can predict it
+    floats of 16 bits up      planes                delta, if it saves a tenth of the left column's size
+    other known elements      zstd                  delta, likewise
+    opaque                    zstd                  zstd
+    any that saves < 3 %      stored
+
+What was encoded is decoded and hashed before `encode` returns. Both run on any number of threads; the heavy calls
+release the interpreter lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from blake3 import blake3
+
+from git_lepton.codec import delta
+from git_lepton.codec.decoder import Base, join_planes
+from git_lepton.codec.frame import DELTA, MAX_RAW, PLANES, STORED, ZSTD, Buffer, build_header
+from git_lepton.codec.payload import WORTH, PackedPlane, build_table, inflate, pack_plane
+from git_lepton.codec.planes import UNSIGNED, blocks, has_planes, is_float, split, width_of
+from git_lepton.codec.workspace import WORKSPACE
+from git_lepton.errors import CorruptError, FrameError
+from git_lepton.values import Hash
+
+if TYPE_CHECKING:
+    from git_lepton.codec.planes import Plane
+
+DELTA_WORTH: Final = 0.9
+"""Greatest share of the size without a base for which a delta is taken: it ties the chunk to its base for ever."""
+
+_SAMPLE_PIECES: Final = 4
+_SAMPLE_ELEMENTS: Final = 4096
+"""A delta is tried on this many pieces, of this many elements each, spread evenly over the chunk."""
+
+_TRIAL_BYTES: Final = 128 << 10
+"""Bytes from a chunk's middle on which the two ways to use zstd compete: one zstd block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An encoded chunk, in pieces that need no joining.
+
+    Attributes:
+        codec: how the payload is coded, `STORED`, `ZSTD`, `PLANES` or `DELTA`.
+        raw_hash: BLAKE3 of the chunk.
+        raw_length: bytes of the chunk.
+        parts: the frame is their concatenation. The last may be the chunk given to `encode` itself, not a copy.
+    """
+
+    codec: int
+    raw_hash: Hash
+    raw_length: int
+    parts: tuple[bytes | memoryview, ...]
+
+    @property
+    def length(self) -> int:
+        """Bytes of the frame."""
+        return sum(map(len, self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """A chunk by one codec: `planes` of planes and delta, or `data` of stored and zstd."""
+
+    codec: int
+    data: bytes | memoryview = b""
+    planes: tuple[PackedPlane, ...] = ()
+    base: Base | None = None
+
+    def parts(self) -> tuple[bytes | memoryview, ...]:
+        return (build_table(self.planes), *(plane.data for plane in self.planes)) if self.planes else (self.data,)
+
+    def length(self) -> int:
+        return sum(map(len, self.parts()))
+
+    def restore(self, dtype: str, raw_length: int) -> Buffer:
+        """The chunk again, in memory that is good until this thread's next call."""
+        if self.planes:
+            scratch = WORKSPACE.array("restored", "<u1", raw_length).data
+            return join_planes(self.planes, dtype, raw_length, self.base, scratch)
+        return self.data if self.codec == STORED else inflate(self.data, raw_length)
+
+
+def encode(raw: Buffer, dtype: str, *, raw_hash: bytes | None = None, base: Base | None = None) -> Frame:
+    """Encode one chunk, as a delta from `base` where that pays.
+
+    Args:
+        raw: the chunk, at most `MAX_RAW` bytes.
+        dtype: its element type; names that the codec does not know are opaque bytes.
+        raw_hash: the chunk's BLAKE3 digest, if it is known already.
+        base: what may predict the chunk; ignored if it cannot or does not save a tenth.
+
+    Raises:
+        CorruptError: the frame would not decode to `raw_hash`: the chunk changed meanwhile, or this machine errs.
+        FrameError: the chunk is longer than a frame may be.
+    """
+    view = memoryview(raw).cast("B")
+    if len(view) > MAX_RAW:
+        raise FrameError(f"a chunk of {len(view)} bytes; at most {MAX_RAW} fit in a frame")
+    digest = blake3(view).digest() if raw_hash is None else raw_hash
+    body = _best(view, dtype, base)
+    if blake3(body.restore(dtype, len(view))).digest() != digest:
+        raise CorruptError(f"chunk {digest.hex()} does not decode to what was encoded")
+    used = None if body.base is None else (body.base.dtype, bytes.fromhex(body.base.hash))
+    header = build_header(body.codec, dtype, len(view), digest, used)
+    return Frame(body.codec, Hash(digest.hex()), len(view), (header, *body.parts()))
+
+
+def worth_delta(raw: Buffer, dtype: str, base: Base) -> bool:
+    """Tell, from a sample of at most 16 Ki elements, whether a delta from `base` would save a tenth of this chunk."""
+    return _delta_limit(memoryview(raw).cast("B"), dtype, base) is not None
+
+
+def _best(raw: memoryview, dtype: str, base: Base | None) -> _Body:
+    limit = None if base is None else _delta_limit(raw, dtype, base)
+    if limit is not None:
+        body = _by_planes(raw, dtype, base)
+        if body.length() <= limit * len(raw):
+            return body
+    body = _without_base(raw, dtype)
+    return body if body.length() <= WORTH * len(raw) else _Body(STORED, data=raw)
+
+
+def _delta_limit(raw: memoryview, dtype: str, base: Base) -> float | None:
+    """The share of the raw size up to which a delta is worth it, or None if a sample says that it never is."""
+    width, base_width = width_of(dtype), width_of(base.dtype)
+    if not raw or not base.raw or not delta.predictable(dtype, base.dtype) or len(raw) % width:
+        return None
+    pieces = _sample(len(raw) // width)
+    sample = _gather(raw, pieces, width)
+    base_sample = _gather(memoryview(base.raw).cast("B"), pieces, base_width)
+    limit = DELTA_WORTH * min(_without_base(sample, dtype).length() / len(sample), 1)
+    body = _by_planes(sample, dtype, Base(base.hash, base.dtype, base_sample))
+    return limit if body.length() <= limit * len(sample) else None
+
+
+def _sample(count: int) -> list[slice]:
+    """Evenly spread slices of `count` elements, or all of them if they are few."""
+    if count <= _SAMPLE_PIECES * _SAMPLE_ELEMENTS:
+        return [slice(0, count)]
+    stride = (count - _SAMPLE_ELEMENTS) // (_SAMPLE_PIECES - 1)
+    return [slice(k * stride, k * stride + _SAMPLE_ELEMENTS) for k in range(_SAMPLE_PIECES)]
+
+
+def _gather(raw: memoryview, pieces: list[slice], width: int) -> memoryview:
+    """Join pieces of elements of `width` bytes; zeros stand for what lies behind the end, as in a prediction."""
+    return memoryview(
+        b"".join(
+            bytes(raw[piece.start * width : piece.stop * width]).ljust((piece.stop - piece.start) * width, b"\0")
+            for piece in pieces
+        )
+    )
+
+
+def _without_base(raw: memoryview, dtype: str) -> _Body:
+    if has_planes(dtype) and len(raw) % width_of(dtype) == 0:
+        return _by_planes(raw, dtype, None)
+    return _Body(ZSTD, data=_deflate(raw))
+
+
+def _deflate(raw: memoryview) -> bytes:
+    """Compress bytes as noise with a skewed histogram or as repeats: whichever wins on a piece from the middle."""
+    start = max(0, (len(raw) - _TRIAL_BYTES) // 2)
+    trial = raw[start : start + _TRIAL_BYTES]
+    tried = [(compressor.compress(trial), compressor) for compressor in (WORKSPACE.entropy, WORKSPACE.matching)]
+    packed, compressor = min(tried, key=lambda pair: len(pair[0]))
+    whole: bytes = packed if len(trial) == len(raw) else compressor.compress(raw)
+    return whole
+
+
+def _by_planes(raw: memoryview, dtype: str, base: Base | None) -> _Body:
+    import numpy as np
+
+    width, floats = width_of(dtype), is_float(dtype)
+    elements = np.frombuffer(raw, UNSIGNED[width])
+    planes: list[Plane] = [WORKSPACE.array(f"plane{k}", "<u1", elements.size) for k in range(width)]
+    base_elements = None if base is None else base.elements()
+    for part in blocks(elements.size, width):
+        block, fill = elements[part], [plane[part] for plane in planes]
+        if base is None or base_elements is None:
+            split(block, fill, floats=floats)
+        else:
+            predicted = delta.predict(base_elements[part], base.dtype, dtype, block.size)
+            split(delta.residual(block, predicted, floats=floats), fill, floats=False)
+    return _Body(PLANES if base is None else DELTA, planes=tuple(map(pack_plane, planes)), base=base)
