@@ -15,9 +15,10 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Self, cast
 
 from git_lepton.errors import CommandError
 
@@ -99,7 +100,7 @@ class Process:
     """A running command with pipes for input and output. Leaving the context closes the pipes and waits.
 
     Attributes:
-        stdin: unbuffered raw pipe to the command.
+        stdin: buffered pipe to the command; flush it.
         stdout: buffered pipe from the command.
     """
 
@@ -119,7 +120,7 @@ class Process:
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self.stdin: IO[bytes] = self._popen.stdin
-        self.stdout: IO[bytes] = self._popen.stdout
+        self.stdout = cast("BufferedReader", self._popen.stdout)
         self._tail = bytearray()
         self._drain = threading.Thread(target=self._drain_stderr, name="stderr", daemon=True)
         self._drain.start()

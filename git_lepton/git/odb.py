@@ -36,6 +36,7 @@ class LibGit2Odb:
         import pygit2
 
         pygit2.settings.enable_strict_hash_verification(False)
+        self._failures = (KeyError, ValueError, OSError, pygit2.GitError)
         self._odb: Any = pygit2.Odb(str(repo.object_dir))
         for folder in repo.alternates:
             self._odb.add_disk_alternate(str(folder))
@@ -48,7 +49,7 @@ class LibGit2Odb:
         try:
             with self._lock:
                 kind, content = self._odb.read(oid)
-        except (KeyError, ValueError, OSError):
+        except self._failures:
             return self._git.read(oid)
         return _KINDS[int(kind)], content
 

@@ -45,7 +45,8 @@ def encode_index(objects: Sequence[PackedObject], pack_hash: bytes, algo: Object
     for count in counts:
         total += count
         fanout.append(total)
-    offsets, large = [], []
+    offsets: list[int] = []
+    large: list[int] = []
     for item in ordered:
         if item.offset < _LARGE:
             offsets.append(item.offset)

@@ -73,7 +73,7 @@ class _Pack:
             return None
         start = offset + head
         fd = file.fileno()
-        content = _read_stored(fd, start, size) if _blocks(size) <= _MAX_BLOCKS else None
+        content: Buffer | None = _read_stored(fd, start, size) if _blocks(size) <= _MAX_BLOCKS else None
         if content is None:
             # deflate makes nothing longer than this; the next object may follow much earlier
             packed = os.pread(fd, size + (size >> 8) + 64, start)

@@ -34,7 +34,7 @@ _PUSH_FLAGS: Final[dict[str, PushStatus]] = {
 _VERSION_2: Final = ("-c", "protocol.version=2")
 _NO_MAINTENANCE: Final = ("-c", "maintenance.auto=false", "-c", "gc.auto=0")
 _FETCH: Final = (
-    *("-c", "fetch.negotiationAlgorithm=noop", "-c", "fetch.unpackLimit=1"),
+    *("-c", "fetch.unpackLimit=1"),
     *_NO_MAINTENANCE,
     *_VERSION_2,
     *("-c", "fetch.writeCommitGraph=false", "fetch"),
@@ -118,6 +118,8 @@ def push(
     if not refspecs:
         return {}
     args = [*_VERSION_2, *_NO_MAINTENANCE, "-c", "push.negotiate=false", "-c", "push.useForceIfIncludes=false"]
+    # The sparse walk compares trees by path only, and would send again what lies under another path over there.
+    args += ["-c", "pack.useSparse=false"]
     args += ["push", "--quiet", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"]
     args += ["--atomic"] * atomic + ["--dry-run"] * dry_run
     args += [f"--force-with-lease={ref}:{oid or ''}" for ref, oid in sorted((leases or {}).items())]
@@ -154,8 +156,15 @@ def fetch_oids(repo: Repo, remote: str, oids: Iterable[Oid]) -> None:
         _fetch(repo, remote, wanted, (f"--upload-pack=GIT_PROTOCOL=version=2 {program}",))
 
 
-def fetch_refs(repo: Repo, remote: str, refspecs: Sequence[str]) -> None:
+def fetch_refs(repo: Repo, remote: str, refspecs: Sequence[str], *, haves: str | None = None) -> None:
     """Fetch `refspecs` (`[+]src:dst`, exact names or globs) and nothing along with them.
+
+    Args:
+        repo: where to.
+        remote: where from.
+        refspecs: what; without `:dst` objects arrive with no ref to hold them.
+        haves: tell the remote that commits of local refs matching this pattern are here; by default nothing is told,
+            which is right where what is fetched has no common history with anything.
 
     Raises:
         NoSuchRefError: an exact ref is not there; nothing was fetched.
@@ -164,7 +173,8 @@ def fetch_refs(repo: Repo, remote: str, refspecs: Sequence[str]) -> None:
     """
     _check_remote(remote)
     if refspecs:
-        _fetch(repo, remote, refspecs, ("--refmap=",))
+        telling = () if haves is None else (f"--negotiation-tip={haves}",)
+        _fetch(repo, remote, refspecs, ("--refmap=", *telling), negotiate=haves is not None)
 
 
 def is_ssh(url: str) -> bool:
@@ -174,10 +184,11 @@ def is_ssh(url: str) -> bool:
     return _SCP_LIKE.match(url) is not None
 
 
-def _fetch(repo: Repo, remote: str, lines: Sequence[str], options: Sequence[str]) -> None:
+def _fetch(repo: Repo, remote: str, lines: Sequence[str], options: Sequence[str], *, negotiate: bool = False) -> None:
     if any("\n" in line for line in lines):
         raise UsageError("a refspec with a line end")
-    args = (*_FETCH, *options, "--stdin", "--", remote)
+    algorithm = "consecutive" if negotiate else "noop"
+    args = ("-c", f"fetch.negotiationAlgorithm={algorithm}", *_FETCH, *options, "--stdin", "--", remote)
     done = repo.git(*args, input="".join(f"{line}\n" for line in lines).encode(), check=False)
     if done.status != 0:
         raise _fetch_error(remote, args, done)

@@ -70,7 +70,7 @@ _UNSET_NOTHING: Final = 5  # git config --unset of a key that is not there
 
 # `git rev-parse` prints an option that it does not know as it is. That separates paths which may hold line ends, and
 # tells a git older than `--show-ref-format` (2.45).
-_SEPARATOR: Final = b"--lepton-next\n"
+_SEPARATOR: Final = b"--lepton/\n"  # no path ends in a slash
 
 
 @dataclass(frozen=True, slots=True)

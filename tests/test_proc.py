@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from git_lepton.errors import CommandError
+from git_lepton.proc import run, spawn
+
+
+def test_input_output_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GONE", "x")
+    script = "pwd; echo $MORE-$GONE-; cat; echo oops >&2"
+    done = run(["sh", "-c", script], input=b"\0in", cwd=tmp_path, env={"MORE": "m", "GONE": None})
+    assert done.stdout.decode() == f"{tmp_path.resolve()}\nm--\n\0in"
+    assert done.stderr == b"oops\n"
+
+
+def test_without_input_the_child_does_not_read_ours() -> None:
+    assert run(["cat"]).stdout == b""
+
+
+def test_arguments_of_bytes_and_paths(tmp_path: Path) -> None:
+    assert run(["printf", "%s", b"a\xff", tmp_path]).stdout == b"a\xff" + bytes(tmp_path)
+
+
+def test_failures_carry_status_and_stderr() -> None:
+    with pytest.raises(CommandError, match="sad") as caught:
+        run(["sh", "-c", "echo sad >&2; exit 3"])
+    assert (caught.value.status, caught.value.stderr) == (3, "sad\n")
+    assert run(["sh", "-c", "exit 3"], check=False).status == 3
+
+
+def test_a_program_that_is_not_there() -> None:
+    for start in (run, spawn):
+        with pytest.raises(CommandError, match="no-such-program") as caught:
+            start(["no-such-program"])
+        assert caught.value.status == 127
+
+
+def test_timeout_kills() -> None:
+    with pytest.raises(CommandError, match="did not end within"):
+        run(["sleep", "20"], timeout=0.05)
+
+
+def test_a_long_lived_command_whose_stderr_is_larger_than_a_pipe() -> None:
+    script = "import sys\nfor line in sys.stdin: sys.stderr.write('e' * 200000); print(line.strip(), flush=True)"
+    with spawn([sys.executable, "-c", script]) as process:
+        for number in range(3):
+            process.stdin.write(b"%d\n" % number)
+            process.stdin.flush()
+            assert process.stdout.readline() == b"%d\n" % number
+        assert process.running
+        done = process.close()
+    assert done.status == 0
+    assert done.stderr == b"e" * 65536
+
+
+def test_leaving_by_an_error_kills_the_child() -> None:
+    with pytest.raises(KeyError), spawn(["sleep", "20"]) as process:
+        raise KeyError
+    assert not process.running
