@@ -14,9 +14,11 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from git_lepton import __version__
+import click
+
+from git_lepton import __version__, proc
 from git_lepton.errors import (
     EXIT_INTERNAL,
     EXIT_INTERRUPTED,
@@ -25,9 +27,6 @@ from git_lepton.errors import (
     EXIT_USAGE,
     LeptonError,
 )
-
-if TYPE_CHECKING:
-    import click
 
 _DISK_ERRORS: Final = {
     errno.ENOSPC: "free some space, then run the command again: nothing was half stored",
@@ -48,8 +47,6 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
 
 
 def _run(command: click.Command, arguments: list[str]) -> int:
-    import click
-
     try:
         result = command.main(
             arguments, prog_name="git lepton", complete_var="_GIT_LEPTON_COMPLETE", standalone_mode=False
@@ -81,8 +78,6 @@ def _run(command: click.Command, arguments: list[str]) -> int:
 
 
 def _say(message: str, hint: str | None) -> None:
-    import click
-
     click.echo(f"git-lepton: {message}", err=True)
     if hint is not None:
         click.echo(f"hint: {hint}", err=True)
@@ -128,8 +123,6 @@ def _write_report(arguments: Sequence[str]) -> Path | None:
 
 def _lepton_folder() -> Path | None:
     """`lepton/` in the common git folder, or None outside a repository or when git is what failed."""
-    from git_lepton import proc
-
     try:
         done = proc.run(["git", "rev-parse", "--path-format=absolute", "--git-common-dir"], timeout=10)
     except (LeptonError, OSError):
