@@ -60,6 +60,11 @@ class Names:
         return candidate
 
 
+def quoted(name: str) -> str:
+    """A name for an error message: with quotes, escaped, and cut when it is long."""
+    return repr(name if len(name) <= 100 else name[:99] + "…")
+
+
 def byte_size(dtype: str, shape: Iterable[int]) -> int | None:
     """Bytes of a tensor whose elements lie without gaps (a last partial byte counts whole); None when opaque."""
     known = DTYPES.get(dtype)
@@ -103,11 +108,11 @@ def validate_layout(layout: Layout) -> None:
     for tensor in layout.tensors:
         _validate_tensor(fmt, tensor)
         if (tensor.start, tensor.stop) < previous or tensor.start < previous[1]:
-            raise FormatError(fmt, f"tensor {tensor.name!r} overlaps the one before it", offset=tensor.start)
+            raise FormatError(fmt, f"tensor {quoted(tensor.name)} overlaps the one before it", offset=tensor.start)
         if tensor.stop > layout.size:
-            raise FormatError(fmt, f"tensor {tensor.name!r} ends after the file", offset=tensor.start)
+            raise FormatError(fmt, f"tensor {quoted(tensor.name)} ends after the file", offset=tensor.start)
         if tensor.name in names:
-            raise FormatError(fmt, f"two tensors are named {tensor.name!r}", offset=tensor.start)
+            raise FormatError(fmt, f"two tensors are named {quoted(tensor.name)}", offset=tensor.start)
         names.add(tensor.name)
         previous = tensor.start, tensor.stop
         text += _LINE_OVERHEAD + _DIMENSION_DIGITS * len(tensor.shape) + _ESCAPE_FACTOR * _name_size(tensor.name)
@@ -119,18 +124,17 @@ def validate_layout(layout: Layout) -> None:
 
 def _validate_tensor(fmt: str, tensor: Tensor) -> None:
     if _name_size(tensor.name) > MAX_NAME:
-        raise FormatError(fmt, f"a tensor name begins {tensor.name[:40]!r} and is longer than {MAX_NAME} bytes")
+        raise FormatError(fmt, f"the tensor name {quoted(tensor.name)} is longer than {MAX_NAME} bytes")
     if not 0 <= tensor.start <= tensor.stop:
-        raise FormatError(fmt, f"tensor {tensor.name!r} ends before it begins", offset=tensor.start)
+        raise FormatError(fmt, f"tensor {quoted(tensor.name)} ends before it begins", offset=tensor.start)
     dtype = tensor.dtype
     if not 0 < len(dtype) <= 32 or dtype[0] not in _DTYPE_FIRST or not _DTYPE_REST.issuperset(dtype):
-        raise FormatError(fmt, f"tensor {tensor.name!r} has the impossible dtype {dtype!r}", offset=tensor.start)
+        raise FormatError(fmt, f"tensor {quoted(tensor.name)} has the impossible dtype {dtype!r}", offset=tensor.start)
     if len(tensor.shape) > MAX_RANK or not all(0 <= d <= MAX_DIMENSION for d in tensor.shape):
-        raise FormatError(fmt, f"tensor {tensor.name!r} has an impossible shape", offset=tensor.start)
+        raise FormatError(fmt, f"tensor {quoted(tensor.name)} has an impossible shape", offset=tensor.start)
     if byte_size(dtype, tensor.shape) not in (None, tensor.stop - tensor.start):
-        reason = (
-            f"tensor {tensor.name!r} has {tensor.stop - tensor.start} bytes, which is not its shape times its dtype"
-        )
+        size = tensor.stop - tensor.start
+        reason = f"tensor {quoted(tensor.name)} has {size} bytes, which is not its shape times its dtype"
         raise FormatError(fmt, reason, offset=tensor.start)
 
 

@@ -11,7 +11,7 @@ import struct
 from typing import Final
 
 from git_lepton.errors import FormatError
-from git_lepton.formats.base import MAX_DIMENSION, MAX_NAME, MAX_TENSORS, build
+from git_lepton.formats.base import MAX_DIMENSION, MAX_NAME, MAX_TENSORS, build, quoted
 from git_lepton.values import Layout, Tensor
 
 FORMAT: Final = "gguf"
@@ -95,7 +95,9 @@ def parse(data: memoryview) -> Layout:
     base = (reader.at + alignment - 1) // alignment * alignment
     for name, _, _, offset, _ in infos:
         if offset % alignment:
-            raise FormatError(FORMAT, f"tensor {name!r} is not aligned to {alignment} bytes", offset=base + offset)
+            raise FormatError(
+                FORMAT, f"tensor {quoted(name)} is not aligned to {alignment} bytes", offset=base + offset
+            )
     tensors = (Tensor(name, dtype, shape, base + at, base + at + size) for name, dtype, shape, at, size in infos)
     return build(FORMAT, len(data), tensors)
 
@@ -158,7 +160,7 @@ def _read_keys(reader: _Reader, count: int) -> int:
         at = reader.at
         key = reader.name()
         if key in keys:
-            raise FormatError(FORMAT, f"the key {key!r} is there twice", offset=at)
+            raise FormatError(FORMAT, f"the key {key[:100]!r} is there twice", offset=at)
         keys.add(key)
         kind = reader.uint32()
         if key != _ALIGNMENT_KEY:
@@ -178,15 +180,15 @@ def _read_info(reader: _Reader) -> tuple[str, str, tuple[int, ...], int, int]:
     name = reader.name().decode("utf-8", "surrogateescape")
     rank = reader.uint32()
     if rank > MAX_DIMENSIONS:
-        raise FormatError(FORMAT, f"tensor {name!r} has {rank} dimensions", offset=at)
+        raise FormatError(FORMAT, f"tensor {quoted(name)} has {rank} dimensions", offset=at)
     dims = [reader.uint64() for _ in range(rank)]
     kind, offset = reader.uint32(), reader.uint64()
     if kind not in BLOCKS:
-        raise FormatError(FORMAT, f"tensor {name!r} has the unknown type {kind}", offset=at)
+        raise FormatError(FORMAT, f"tensor {quoted(name)} has the unknown type {kind}", offset=at)
     dtype, block, block_bytes = BLOCKS[kind]
     elements = math.prod(dims)
     if elements > MAX_DIMENSION or offset > MAX_DIMENSION:
-        raise FormatError(FORMAT, f"tensor {name!r} has an impossible size or offset", offset=at)
+        raise FormatError(FORMAT, f"tensor {quoted(name)} has an impossible size or offset", offset=at)
     if (dims[0] if dims else 1) % block:
-        raise FormatError(FORMAT, f"tensor {name!r} does not divide into blocks of {block} elements", offset=at)
+        raise FormatError(FORMAT, f"tensor {quoted(name)} does not divide into blocks of {block} elements", offset=at)
     return name, dtype, tuple(reversed(dims)), offset, elements // block * block_bytes

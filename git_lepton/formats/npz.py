@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from git_lepton.errors import FormatError
-from git_lepton.formats.base import build, byte_size
+from git_lepton.formats.base import build, byte_size, quoted
 from git_lepton.formats.zipdir import Member, read_directory
 from git_lepton.values import Layout, Tensor
 
@@ -53,7 +53,7 @@ def _array(data: memoryview, member: Member) -> Tensor | None:
     """The tensor in a stored .npy member, or None when its elements are not plain numbers."""
 
     def refuse(reason: str) -> FormatError:
-        return FormatError(FORMAT, f"member {member.name[:200]!r} {reason}", offset=member.start)
+        return FormatError(FORMAT, f"member {quoted(member.name)} {reason}", offset=member.start)
 
     preamble = bytes(data[member.start : min(member.start + 12, member.stop)])
     if len(preamble) < 12 or not preamble.startswith(_MAGIC):

@@ -233,6 +233,8 @@ class _Walk:
     def _graph(self, message: Field, prefix: str, depth: int) -> Iterator[_Proto]:
         if depth > MAX_GRAPH_DEPTH:
             raise FormatError(FORMAT, f"graphs nest deeper than {MAX_GRAPH_DEPTH}", offset=message.start)
+        if len(prefix) > MAX_NAME:
+            raise FormatError(FORMAT, f"the path of a graph is longer than {MAX_NAME}", offset=message.start)
         nodes = 0
         for item in self._messages(message):
             if item.number == 1:

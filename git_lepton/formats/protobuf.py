@@ -16,7 +16,7 @@ FIXED64: Final = 1
 BYTES: Final = 2
 FIXED32: Final = 5
 
-MAX_FIELDS: Final = 10_000_000
+MAX_FIELDS: Final = 3_000_000
 """Fields that one reader steps over before it gives up; real graphs have a few hundred thousand."""
 
 _FIXED_SIZES: Final = {FIXED64: 8, FIXED32: 4}
@@ -47,12 +47,15 @@ class Reader:
         Raises:
             FormatError: a field that is malformed or ends after the message, or too many fields.
         """
+        data = self._data
         at = start
         while at < stop:
             self._fields_left -= 1
             if self._fields_left < 0:
                 raise FormatError(self._fmt, f"more than {MAX_FIELDS} fields", offset=at)
-            tag, begin = self._varint(at, stop)
+            tag, begin = data[at], at + 1
+            if tag >= 0x80:  # a shortcut: nearly all tags have one byte
+                tag, begin = self._varint(at, stop)
             number, wire = tag >> 3, tag & 7
             if not 0 < number <= _MAX_NUMBER:
                 raise FormatError(self._fmt, f"field number {number} is impossible", offset=at)

@@ -20,7 +20,7 @@ import re
 from typing import Any, Final
 
 from git_lepton.errors import FormatError
-from git_lepton.formats.base import MAX_TENSORS, build
+from git_lepton.formats.base import MAX_TENSORS, build, quoted
 from git_lepton.values import DTYPES, Layout, Tensor
 
 FORMAT: Final = "safetensors"
@@ -67,7 +67,9 @@ def parse(data: memoryview) -> Layout:
     end = base
     for tensor in tensors:
         if tensor.start != end:
-            raise FormatError(FORMAT, f"tensor {tensor.name!r} does not begin where the one before it ends", offset=end)
+            raise FormatError(
+                FORMAT, f"tensor {quoted(tensor.name)} does not begin where the one before it ends", offset=end
+            )
         end = tensor.stop
     if end != len(data):
         raise FormatError(FORMAT, f"the tensors end here, and the file has {len(data)} bytes", offset=end)
@@ -110,7 +112,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise FormatError(FORMAT, f"the key {twice!r} is in the header twice", offset=_LENGTH)
+        raise FormatError(FORMAT, f"the key {quoted(twice)} is in the header twice", offset=_LENGTH)
     return made
 
 
@@ -138,7 +140,7 @@ def _tensor(name: str, info: object, base: int) -> Tensor:
     """Check one entry of the header; offsets in it count from `base`."""
 
     def refuse(reason: str) -> FormatError:
-        return FormatError(FORMAT, f"tensor {name[:200]!r} {reason}", offset=_LENGTH)
+        return FormatError(FORMAT, f"tensor {quoted(name)} {reason}", offset=_LENGTH)
 
     if not isinstance(info, dict) or not info.keys() >= {"dtype", "shape", "data_offsets"}:
         raise refuse("lacks dtype, shape or data_offsets")

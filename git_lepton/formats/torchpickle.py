@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from git_lepton.errors import FormatError
-from git_lepton.formats.base import MAX_NAME
+from git_lepton.formats.base import MAX_NAME, MAX_RANK
 
 FORMAT: Final = "pytorch"
 MAX_OPCODES: Final = 10_000_000
@@ -90,10 +90,14 @@ class _List:
 
 @dataclass(slots=True)
 class _Call:
-    """A dictionary or an object: what was called, with what, and which items and state it was given."""
+    """A dictionary or an object: what was called, with what, and the items that it was given since.
+
+    Arguments and state are kept as the nodes that they are, never copied out of them: a pickle may pass one tuple of a
+    million elements to a million calls. They are items with the key "".
+    """
 
     function: str = ""
-    args: list[object] = field(default_factory=list)
+    args: _List = field(default_factory=_List)
     items: list[tuple[object, object]] = field(default_factory=list)
 
 
@@ -220,7 +224,7 @@ class _Machine:
         if isinstance(target, _List):
             target.items.extend(items)
         elif isinstance(target, _Call):
-            target.args.extend(items)
+            target.items.extend(enumerate(items, start=len(target.items)))
 
     def set_items(self, flat: list[object]) -> None:
         target = self.top()
@@ -242,22 +246,17 @@ class _Machine:
 
     def call(self) -> None:
         function, args = self.pop_many(2)
-        items = args.items if isinstance(args, _List) else []
+        if not isinstance(args, _List):
+            args = _List()
         name = function.name if isinstance(function, _Global) else ""
-        if name.removeprefix("torch._utils.") in _PARAMETERS and items:
-            self.stack.append(items[0])
+        if name.removeprefix("torch._utils.") in _PARAMETERS and args.items:
+            self.stack.append(args.items[0])
         else:
-            self.stack.append(_Call(name, list(items)))
+            self.stack.append(_Call(name, args, [("", args)]))
 
     def build(self) -> None:
         """Give an object its state: `__dict__` of a module, `_metadata` of an ordered dictionary."""
-        state = self.pop()
-        target = self.top()
-        if isinstance(target, _Call):
-            if isinstance(state, _Call) and not state.function:
-                target.items.extend(state.items)
-            else:
-                target.args.append(state)
+        self.set_items(["", self.pop()])
 
 
 _PLAIN: Final = (
@@ -290,7 +289,7 @@ def _walk(root: object) -> Iterator[View]:
             continue
         for key, child in reversed(_children(node)):
             if isinstance(child, _List | _Call):
-                child_path = f"{path}.{key}" if path else key
+                child_path = f"{path}.{key}" if path and key else path or key
                 characters += len(child_path)
                 if depth == MAX_DEPTH or characters > MAX_PATHS:
                     raise FormatError(FORMAT, "the pickle nests too deeply")
@@ -299,18 +298,22 @@ def _walk(root: object) -> Iterator[View]:
 
 def _children(node: _List | _Call) -> list[tuple[str, object]]:
     """What a container or an object holds, by index or key; keys that are neither text nor small are left out."""
-    children = [(str(index), child) for index, child in enumerate(node.items if isinstance(node, _List) else node.args)]
-    for key, child in node.items if isinstance(node, _Call) else ():
-        if (isinstance(key, str) and len(key) <= MAX_NAME) or (isinstance(key, int) and abs(key) < 1 << 63):
-            children.append((str(key), child))
-    return children
+    if isinstance(node, _List):
+        return [(str(index), child) for index, child in enumerate(node.items)]
+    return [
+        (str(key), child)
+        for key, child in node.items
+        if (isinstance(key, str) and len(key) <= MAX_NAME) or (isinstance(key, int) and abs(key) < 1 << 63)
+    ]
 
 
 def _view(node: object, path: str) -> View | None:
     """The tensor that a call of `_rebuild_tensor…(storage, offset, size, stride, …)` would build."""
-    if not isinstance(node, _Call) or node.function.removeprefix("torch._utils.") not in _VIEWS or len(node.args) < 4:
+    if not isinstance(node, _Call) or node.function.removeprefix("torch._utils.") not in _VIEWS:
         return None
-    storage, offset, size, stride, *rest = node.args
+    if len(node.args.items) < 4:
+        return None
+    storage, offset, size, stride, *rest = node.args.items[:7]
     shape, strides = _sizes(size), _sizes(stride)
     if not isinstance(storage, _Storage) or not isinstance(offset, int) or shape is None or strides is None:
         return None
@@ -322,9 +325,10 @@ def _view(node: object, path: str) -> View | None:
 
 
 def _sizes(value: object) -> tuple[int, ...] | None:
-    items = value.items if isinstance(value, _List) else [None]
-    sizes = tuple(item for item in items if isinstance(item, int) and 0 <= item < 1 << 63)
-    return sizes if len(sizes) == len(items) <= MAX_DEPTH else None
+    if not isinstance(value, _List) or len(value.items) > MAX_RANK:
+        return None
+    sizes = tuple(item for item in value.items if isinstance(item, int) and 0 <= item < 1 << 63)
+    return sizes if len(sizes) == len(value.items) else None
 
 
 def _dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:

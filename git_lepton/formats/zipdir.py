@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from git_lepton.errors import FormatError
-from git_lepton.formats.base import MAX_TENSORS
+from git_lepton.formats.base import MAX_TENSORS, quoted
 
 FORMAT: Final = "zip"
 MAX_MEMBERS: Final = MAX_TENSORS + 100_000
@@ -85,7 +85,7 @@ def read_directory(data: memoryview) -> tuple[Member, ...]:
         entry, at = _central_entry(data, at, stop)
         member = _locate(data, entry, begin)
         if member.name in names:
-            raise FormatError(FORMAT, f"two members are named {member.name!r}", offset=entry.header)
+            raise FormatError(FORMAT, f"two members are named {quoted(member.name)}", offset=entry.header)
         names.add(member.name)
         members.append(member)
         spans.append((entry.header, member.stop))
@@ -180,20 +180,20 @@ def _locate(data: memoryview, entry: _Entry, limit: int) -> Member:
     name = entry.raw_name.decode("utf-8" if entry.flags & _UTF8 else "cp437", "surrogateescape")
     at = entry.header
     if at + _LOCAL.size > limit:
-        raise FormatError(FORMAT, f"the header of member {name!r} is not in the archive", offset=at)
+        raise FormatError(FORMAT, f"the header of member {quoted(name)} is not in the archive", offset=at)
     magic, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL.unpack_from(data, at)
     name_at = at + _LOCAL.size
     start = name_at + name_length + extra_length
     stop = start + entry.packed
     if magic != _LOCAL_MAGIC or stop > limit:
-        raise FormatError(FORMAT, f"member {name!r} is not in the archive", offset=at)
+        raise FormatError(FORMAT, f"member {quoted(name)} is not in the archive", offset=at)
     if (
         method != entry.method
         or (flags ^ entry.flags) & _ENCRYPTED
         or data[name_at : name_at + name_length] != entry.raw_name
     ):
-        raise FormatError(FORMAT, f"member {name!r} differs between its header and the directory", offset=at)
+        raise FormatError(FORMAT, f"member {quoted(name)} differs between its header and the directory", offset=at)
     stored = method == _STORED and not flags & _ENCRYPTED
     if stored and entry.packed != entry.size:
-        raise FormatError(FORMAT, f"stored member {name!r} has two sizes", offset=at)
+        raise FormatError(FORMAT, f"stored member {quoted(name)} has two sizes", offset=at)
     return Member(name, start, stop, stored)
