@@ -1,1 +1,1 @@
-"""Moving existing repositories in and out: raw weights and git-lfs pointers to manifests, and manifests to raw weights."""
+"""Moving existing repositories in and out: raw weights and git-lfs pointers become manifests, and the reverse."""

@@ -7,6 +7,7 @@ kept; `execute_import` and `execute_export` carry it out, or refuse when a ref h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,6 +74,11 @@ class Missing:
     path: str
     digest: str
     size: int
+
+
+def some(names: Sequence[str]) -> str:
+    """The first three of a list, for a message."""
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 @dataclass(frozen=True, slots=True)
