@@ -110,11 +110,20 @@ class Catalog:
             raise MissingError(
                 f"the weights of version {digest[:12]} are not in this repository", hint="git lepton pull"
             )
+        return self.index_bytes_in(commit)
+
+    def index_bytes_in(self, commit: Oid) -> bytes:
+        """The index blob that a commit W or I holds.
+
+        Raises:
+            MissingError: the commit is not here.
+            CorruptError: it holds no index.
+        """
         _, data = self.objects.read(commit)
         _, tree = self.objects.read(parse_commit(bytes(data)).tree)
         entry = next((e for e in parse_tree(bytes(tree), self.repo.oid_size) if e.name == b"index"), None)
         if entry is None:
-            raise CorruptError(f"commit {commit} of version {digest[:12]} has no index")
+            raise CorruptError(f"commit {commit} has no index")
         return bytes(self.objects.read(entry.oid)[1])
 
     def missing(self, index: VersionIndex) -> list[Oid]:

@@ -91,3 +91,6 @@ class BytesSource:
     def view(self) -> memoryview:
         """See `Source.view`."""
         return self._data
+
+    def close(self) -> None:
+        """Nothing to release."""
