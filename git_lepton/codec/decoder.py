@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from git_lepton.codec import delta
+from git_lepton.codec.delta import predict, predictable, restore
 from git_lepton.codec.frame import DELTA, PLANES, STORED, Buffer, FrameHeader, read_header
 from git_lepton.codec.payload import PackedPlane, inflate, parse_payload, unpack_plane
 from git_lepton.codec.planes import UNSIGNED, blocks, has_planes, is_float, merge, width_of
@@ -116,8 +116,8 @@ def join_planes(
         else:
             residuals: Elements = WORKSPACE.array("residual", UNSIGNED[width], block.size)
             merge(taken, residuals, floats=False)
-            predicted = delta.predict(base_elements[part], base.dtype, dtype, block.size)
-            delta.restore(residuals, predicted, floats=floats, out=block)
+            predicted = predict(base_elements[part], base.dtype, dtype, block.size)
+            restore(residuals, predicted, floats=floats, out=block)
     return target.data if out is None else out
 
 
@@ -133,7 +133,7 @@ def _parse_planes(header: FrameHeader, body: memoryview) -> tuple[PackedPlane, .
 def _find_base(header: FrameHeader, find: Callable[[Hash], Buffer] | None) -> Base | None:
     if header.base_dtype is None or header.base_hash is None:
         return None
-    if not delta.predictable(header.dtype, header.base_dtype):
+    if not predictable(header.dtype, header.base_dtype):
         raise FrameError(f"delta of dtype {header.dtype} from {header.base_dtype}")
     if find is None:
         raise FrameError(f"delta from chunk {header.base_hash}, and no base is given")

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
-from git_lepton.codec import delta
 from git_lepton.codec.decoder import Base, join_planes
+from git_lepton.codec.delta import predict, predictable, residual
 from git_lepton.codec.frame import DELTA, MAX_RAW, PLANES, STORED, ZSTD, Buffer, build_header
 from git_lepton.codec.payload import WORTH, PackedPlane, build_table, inflate, pack_plane
 from git_lepton.codec.planes import UNSIGNED, blocks, has_planes, is_float, split, width_of
@@ -128,7 +128,7 @@ def _best(raw: memoryview, dtype: str, base: Base | None) -> _Body:
 def _delta_limit(raw: memoryview, dtype: str, base: Base) -> float | None:
     """The share of the raw size up to which a delta is worth it, or None if a sample says that it never is."""
     width, base_width = width_of(dtype), width_of(base.dtype)
-    if not raw or not base.raw or not delta.predictable(dtype, base.dtype) or len(raw) % width:
+    if not raw or not base.raw or not predictable(dtype, base.dtype) or len(raw) % width:
         return None
     pieces = _sample(len(raw) // width)
     sample = _gather(raw, pieces, width)
@@ -184,6 +184,6 @@ def _by_planes(raw: memoryview, dtype: str, base: Base | None) -> _Body:
         if base is None or base_elements is None:
             split(block, fill, floats=floats)
         else:
-            predicted = delta.predict(base_elements[part], base.dtype, dtype, block.size)
-            split(delta.residual(block, predicted, floats=floats), fill, floats=False)
+            predicted = predict(base_elements[part], base.dtype, dtype, block.size)
+            split(residual(block, predicted, floats=floats), fill, floats=False)
     return _Body(PLANES if base is None else DELTA, planes=tuple(map(pack_plane, planes)), base=base)

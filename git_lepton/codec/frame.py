@@ -10,8 +10,8 @@
     44 32  BLAKE3 of the base's raw bytes, only when the base's dtype code is not 0
     ..     payload, up to the end
 
-The payloads of planes and delta are described in `planes_payload`. docs/formats.md has the same tables. A frame never
-says more than these bytes; a reader refuses what it does not know, and what is left over.
+The payloads of planes and delta are described in `payload`; docs/formats.md has the same tables. A
+reader refuses what it does not know, and bytes that are left over.
 """
 
 from __future__ import annotations

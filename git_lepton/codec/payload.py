@@ -7,6 +7,13 @@
 method 0  stored    as many bytes as the chunk has elements
 method 1  zstd      one zstd frame that declares as many bytes as the chunk has elements
 method 2  constant  one byte, which all elements have here
+method 3  sparse    one byte, the common one, then such a payload of two planes, neither of them sparse:
+                    a bitmap of the elements that have another byte here (lowest bit first, last bits 0),
+                    and those bytes
+
+Sparse is for planes half full of one byte, as those of a delta are. zstd cannot be kept from coding runs of it as
+matches, which cost more than the bits that an entropy coder alone would spend: 0.29 of such a plane where its entropy
+is 0.22 and sparse needs 0.23.
 """
 
 from __future__ import annotations
@@ -69,7 +76,7 @@ def pack_plane(plane: Plane) -> PackedPlane:
     if trial is plane:
         return best
     if best.method == STORED:
-        return PackedPlane(STORED, plane.tobytes())
+        return PackedPlane(STORED, plane.copy().data)
     return _pack_simple(plane) if common is None or best.method != SPARSE else _pack_sparse(plane, common)
 
 
@@ -90,7 +97,7 @@ def _pack_simple(plane: Plane) -> PackedPlane:
         return PackedPlane(CONSTANT, plane[:1].tobytes())
     if len(packed) <= WORTH * plane.size:
         return PackedPlane(ZSTD, packed)
-    return PackedPlane(STORED, plane.tobytes())
+    return PackedPlane(STORED, plane.copy().data)
 
 
 def _unpack_simple(packed: PackedPlane, count: int) -> Plane:

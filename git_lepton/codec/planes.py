@@ -3,8 +3,8 @@
 Neighbouring weights have like exponents and unlike mantissas. Once byte *k* of all elements lies together, an entropy
 coder has one skewed plane to shrink and the noise beside it costs nothing.
 
-A float's exponent straddles two bytes. In the element's top 16 bits its lowest bit of those 8 that follow the sign
-therefore changes places with the sign (written here for a bfloat16, sign s, exponent e, mantissa m):
+A float's exponent straddles two bytes. The highest plane therefore takes the eight bits that follow the sign, and the
+sign goes into the gap that they leave in the byte below (a bfloat16 with sign s, exponent e, mantissa m):
 
     s eeeeeee | e mmmmmmm    becomes    eeeeeeee | s mmmmmmm
 

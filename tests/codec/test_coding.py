@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -341,3 +342,11 @@ def test_threads_do_not_disturb_each_other() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(32)))
+
+
+def test_frames_of_released_versions_are_read() -> None:
+    frames = [path.read_bytes() for path in sorted((Path(__file__).parent.parent / "golden").glob("frame-*.lp"))]
+    assert sorted(read_header(frame).codec for frame in frames) == [STORED, ZSTD, PLANES, DELTA, DELTA]
+    plain = {read_header(frame).raw_hash: decode(frame) for frame in frames if read_header(frame).codec != DELTA}
+    for frame in frames:
+        assert len(decode(frame, plain.__getitem__)) == read_header(frame).raw_length
