@@ -1,0 +1,1 @@
+"""Looking after a store: what it holds, whether it is whole, and what may go."""
