@@ -180,7 +180,7 @@ def test_the_survey_counts_pointers_at_their_true_size(repo: Repo, folder: Path)
     found = survey(repo)
     assert found.commits == 3
     groups = {group.pattern: group for group in found.groups}
-    assert [group.pattern for group in found.groups][0] == "*.bin"
+    assert found.groups[0].pattern == "*.bin"
     size = len(model_bytes(1))
     weights = groups["*.safetensors"]
     assert (weights.paths, weights.versions, weights.bytes, weights.pointers) == (2, 3, 3 * size, 3)
