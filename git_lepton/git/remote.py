@@ -40,7 +40,9 @@ _FETCH: Final = (
     *("-c", "fetch.writeCommitGraph=false", "fetch"),
     *("--quiet", "--no-tags", "--no-write-fetch-head", "--no-prune", "--recurse-submodules=no", "--no-filter"),
 )
-_UNADVERTISED: Final = "Server does not allow request for unadvertised object"
+# The second is what git says of a remote of version 0 that has no refs at all.
+_UNADVERTISED = re.compile("Server does not allow request for unadvertised object|no matching remote head")
+_REF_NOT_MOVED: Final = 1
 _NOT_OUR_REF = re.compile(r"not our ref ([0-9a-f]{40,64})")
 _NO_SUCH_REF = re.compile(r"couldn't find remote ref (\S+)")
 _SCP_LIKE = re.compile(r"[^/:]+:(?!:)")
@@ -120,7 +122,7 @@ def push(
     args = [*_VERSION_2, *_NO_MAINTENANCE, "-c", "push.negotiate=false", "-c", "push.useForceIfIncludes=false"]
     # The sparse walk compares trees by path only, and would send again what lies under another path over there.
     args += ["-c", "pack.useSparse=false"]
-    args += ["push", "--quiet", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"]
+    args += ["push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"]
     args += ["--atomic"] * atomic + ["--dry-run"] * dry_run
     args += [f"--force-with-lease={ref}:{oid or ''}" for ref, oid in sorted((leases or {}).items())]
     args += ["--", remote, *refspecs]
@@ -196,7 +198,7 @@ def _fetch(repo: Repo, remote: str, lines: Sequence[str], options: Sequence[str]
 
 def _fetch_error(remote: str, args: Sequence[str], done: Completed) -> MissingError | GitError:
     text = _text(done)
-    if _UNADVERTISED in text:
+    if _UNADVERTISED.search(text):
         return UnadvertisedError(
             f"{_shown(remote)} does not serve single objects", hint="enable protocol version 2 on the server"
         )
@@ -204,8 +206,8 @@ def _fetch_error(remote: str, args: Sequence[str], done: Completed) -> MissingEr
         return LostObjectError(f"{_shown(remote)} does not have object {lost[1]}", Oid(lost[1]))
     if absent := _NO_SUCH_REF.search(text):
         return NoSuchRefError(f"{_shown(remote)} has no ref {absent[1]}", absent[1])
-    if re.search(r"\[rejected\]|cannot lock ref|unable to update local ref|refusing to fetch|invalid refspec", text):
-        return git_error(args, done)
+    if done.status == _REF_NOT_MOVED or re.search(r"refusing to fetch|invalid refspec", text):
+        return git_error(args, done, hint="a local ref could not be moved; one that would not go forward needs a +")
     return _unreachable(remote, done)
 
 
