@@ -17,7 +17,7 @@ _FILE_MODES: Final = (b"100644", b"100755")
 
 # Every choice that configuration could make otherwise is made here.
 _RAW_LOG: Final = (
-    "log",
+    *("-c", "log.showRoot=true", "log"),
     "--stdin",
     "--format=",
     "--raw",
