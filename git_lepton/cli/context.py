@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,34 @@ def say(line: str = "") -> None:
 def note(line: str) -> None:
     """Print a remark on standard error: what is no answer, or must not disturb one that a program reads."""
     click.echo(line, err=True)
+
+
+def rev_and_paths(repo: Repo, words: Sequence[str], paths: Iterable[Path]) -> tuple[str | None, list[str]]:
+    """Tell a revision from paths as git does: the first word is one if it names something, the others are paths.
+
+    Args:
+        repo: where.
+        words: what stood before `--`.
+        paths: what stood after it.
+
+    Returns:
+        The revision or None, and paths from the top of the work tree.
+
+    Raises:
+        UsageError: a word is neither a revision nor a file.
+    """
+    rev, rest = (words[0], words[1:]) if words and is_rev(repo, words[0]) else (None, words)
+    for word in rest:
+        if not os.path.lexists(word):
+            message = f"'{word}' is neither a revision nor a file"
+            raise UsageError(message, hint="put -- before paths that are not there")
+    every = [*map(Path, rest), *paths]
+    return rev, relative(repo, every) if every else []
+
+
+def is_rev(repo: Repo, word: str) -> bool:
+    """Whether git finds an object by this name."""
+    return repo.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{word}^{{}}", check=False).status == 0
 
 
 def relative(repo: Repo, paths: Iterable[Path]) -> list[str]:

@@ -59,6 +59,24 @@ class Verb(click.Command):
             formatter.write_dl([(str(code), EXITS[code]) for code in self.exits])
 
 
+class PathVerb(Verb):
+    """A verb that takes paths after `--`, as git's commands do; its function gets them as `paths`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Cut the paths off, then parse the rest."""
+        paths: list[str] = []
+        if "--" in args:
+            at = args.index("--")
+            args, paths = args[:at], args[at + 1 :]
+        rest = super().parse_args(ctx, args)
+        ctx.params["paths"] = tuple(map(Path, paths))
+        return rest
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Say so in the usage line."""
+        return [*super().collect_usage_pieces(ctx), "[-- PATH...]"]
+
+
 class VerbGroup(Verb, click.Group):
     """A verb with verbs of its own, such as `migrate info`."""
 
@@ -73,4 +91,3 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, with a schema version, instead of text."
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress bar.")
-paths_type: Final = click.Path(path_type=Path)

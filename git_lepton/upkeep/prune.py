@@ -24,7 +24,7 @@ from git_lepton.git.repo import Repo, git_version
 from git_lepton.store.names import HEADS_ROOT, ROOT, index_ref, model_ref
 from git_lepton.store.store import Store
 from git_lepton.store.trees import build, commit
-from git_lepton.transfer.need import NeedFinder
+from git_lepton.transfer.need import NeedFinder, Needs
 from git_lepton.values import Hash, Oid
 
 GRACE_DAYS: Final = 14
@@ -51,7 +51,7 @@ class PrunePlan:
 
 def plan_prune(store: Store, *, grace_days: float = GRACE_DAYS) -> PrunePlan:
     """Find the versions that nothing refers to and that are older than the grace. Changes nothing."""
-    needed = NeedFinder(store.repo, store.objects).for_blobs(_referenced(store.repo))
+    needed = alive(store)
     stored = store.versions()
     idle = [h for h in stored if h not in needed]
     since = store.lookup.since()
@@ -94,6 +94,11 @@ def execute_prune(store: Store, plan: PrunePlan) -> None:
     for digest, (_, new, _) in rewrapped.items():
         store.lookup.add(store.index(digest), new)
     _collect(store)
+
+
+def alive(store: Store) -> Needs:
+    """Every version that git could still show: refs, reflogs, the heads and indexes of all work trees."""
+    return NeedFinder(store.repo, store.objects).for_blobs(_referenced(store.repo))
 
 
 def _referenced(repo: Repo) -> Iterator[tuple[Oid, bytes]]:

@@ -1,0 +1,67 @@
+"""Which remote a verb means, and the question that a separate store of weights needs once in a clone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from git_lepton.cli.context import note
+from git_lepton.errors import UsageError
+from git_lepton.git.repo import Repo, config_get
+from git_lepton.transfer import remotes
+
+
+def remote_and_revs(repo: Repo, words: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """Tell a remote from revisions: the first word is one if a remote has this name, or if it is an address."""
+    if words and (words[0] in remotes.remote_names(repo) or _is_address(words[0])):
+        return words[0], tuple(words[1:])
+    return None, tuple(words)
+
+
+def _is_address(word: str) -> bool:
+    return "://" in word or remotes.host_of(word) is not None or os.path.isdir(word)  # noqa: PTH112 - as git does
+
+
+def push_remote(repo: Repo) -> str:
+    """Where a plain `git push` would go.
+
+    Raises:
+        UsageError: there is no remote.
+    """
+    branch = os.fsdecode(repo.git("symbolic-ref", "--quiet", "--short", "HEAD", check=False).stdout).strip()
+    names = remotes.remote_names(repo)
+    configured = (
+        config_get(repo, f"branch.{branch}.pushRemote") if branch else None,
+        config_get(repo, "remote.pushDefault"),
+        config_get(repo, f"branch.{branch}.remote") if branch else None,
+        "origin" if "origin" in names else None,
+        names[0] if len(names) == 1 else None,
+    )
+    chosen = next((name for name in configured if name is not None), None)
+    if chosen is None:
+        raise UsageError(
+            "there is no remote to push to", hint="git remote add origin URL, or name one: git lepton push URL"
+        )
+    return chosen
+
+
+def settle_store_url(repo: Repo) -> None:
+    """Ask once whether weights may come from and go to the address that lepton.toml names; told, where nobody is."""
+    url = remotes.store_url(repo)
+    if url is None or remotes.is_confirmed(repo, url):
+        return
+    if sys.stdin.isatty() and click.confirm(f"lepton.toml keeps weights at {url}. Use it in this clone?", err=True):
+        remotes.confirm(repo, url)
+    else:
+        note(f"hint: lepton.toml keeps weights at {url}; if that is right: git config {remotes.CONFIRMED_KEY} {url}")
+
+
+def sources(repo: Repo, remote: str | None) -> list[str]:
+    """Where to fetch weights from: all candidates, or the confirmed store and `remote`."""
+    if remote is None:
+        return remotes.candidates(repo)
+    url = remotes.store_url(repo)
+    return [*([url] if url is not None and remotes.is_confirmed(repo, url) else []), remote]
