@@ -41,6 +41,7 @@ from git_lepton.migrate.worktrees import (
     unsettled,
 )
 from git_lepton.store.store import Store
+from git_lepton.store.tidying import tidy
 from git_lepton.values import Oid
 
 _LOCK_SECONDS: Final = 0.0
@@ -274,6 +275,7 @@ def execute(
         for tree, item in todo:
             settle(store, tree, item.old, item.new)
         forget_unsettled(repo)
+        tidy(repo)
     moved = tuple((move.ref, move.old, result.new[move.ref]) for move in plan.moves if move.ref in result.new)
     commit_count = sum(oid in result.history.mapped for oid in commits or ())
     return Report(

@@ -20,8 +20,9 @@ from git_lepton.migrate.pointer import Pointer
 from git_lepton.progress import Progress, Silent
 from git_lepton.store import manifest as manifests
 from git_lepton.store.manifest import Manifest
-from git_lepton.store.source import BytesSource, FileSource, Source
+from git_lepton.store.source import FileSource, Source
 from git_lepton.store.store import Store
+from git_lepton.store.tidying import MANY_PACKS, tidy
 from git_lepton.values import Oid
 
 _CANDIDATES: Final = 4
@@ -127,16 +128,22 @@ class _Importer:
         return new
 
     def check(self) -> None:
-        """Stored versions are kept alive by their own refs."""
+        """Stored versions are kept alive by their own refs, of which there may be many now."""
+        if self.versions > MANY_PACKS:
+            self._store.repo.git("pack-refs", "--all")
 
     def _convert(self, path: bytes, oid: Oid, content: Content, recent: deque[Manifest]) -> tuple[Oid, Manifest | None]:
         if content.pointer is not None and content.pointer.sha256 in self._absent:
             return oid, None
+        if content.size == 0:
+            return self._pack.add("blob", [b""]), None
         with self._source(oid, content) as source:
             if manifests.looks_like(source.view()[: len(manifests.PREFIX)]):
                 return oid, None  # a manifest too long to be looked at before
             manifest = self._store.add(source, os.fsdecode(path), candidates=tuple(recent))
         self.versions += 1
+        if self.versions % (MANY_PACKS + 1) == 0:  # each version leaves a pack
+            tidy(self._store.repo)
         self.total_bytes += content.size
         self._progress.advance(content.size)
         return self._pack.add("blob", [manifest.to_bytes()], compress=True), manifest
@@ -146,9 +153,6 @@ class _Importer:
         if content.pointer is None:
             with blob_source(self._shop.repo, self._shop.reader, oid, content.size) as source:
                 yield source
-            return
-        if content.size == 0:
-            yield BytesSource(b"")
             return
         path = self._objects.find(content.pointer)
         if path is None:

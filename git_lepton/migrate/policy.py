@@ -64,7 +64,8 @@ def policy_for(
                 hint="choose a pattern that does not match it",
             )
         content = contents.of(oid)
-        return oid if content.ours else convert(path, oid, content)
+        empty = content.size == 0 and content.pointer is None  # the clean filter leaves it empty too
+        return oid if content.ours or empty else convert(path, oid, content)
 
     def out(path: bytes, oid: Oid, before: Value, after: Value) -> Oid:
         if before != LEPTON or not (patterns is None or selection.wants(path)):

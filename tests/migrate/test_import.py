@@ -200,6 +200,22 @@ def test_existing_attributes_are_kept(repo: Repo, folder: Path) -> None:
     assert now == text + b"\n*.bin filter=lepton diff=lepton merge=lepton -text"
 
 
+def test_empty_files_stay_empty(repo: Repo, folder: Path) -> None:
+    commit(folder, "weights", **{"w.bin": b"\0\1\2" * 100, "empty.bin": b""})
+    run_import(repo, Request(include=("*.bin",)))
+    assert git(folder, "cat-file", "-s", "HEAD:empty.bin") == "0"
+    assert is_manifest(folder, "HEAD:w.bin")
+
+
+def test_many_versions_leave_few_packs_and_refs(repo: Repo, folder: Path) -> None:
+    for number in range(30):
+        commit(folder, str(number), **{f"{number}.bin": bytes([number]) * 1000})
+    run_import(repo, Request(include=("*.bin",)))
+    assert len(list((folder / ".git/objects/pack").glob("*.pack"))) < 20
+    assert not list((folder / ".git/refs/lepton/models").glob("*"))
+    git(folder, "fsck", "--strict")
+
+
 def test_a_nested_attribute_that_contradicts_is_refused(repo: Repo, folder: Path) -> None:
     commit(folder, "weights", **{"m/w.bin": b"\0\1\2" * 100, "m/.gitattributes": b"*.bin -filter\n"})
     with pytest.raises(UsageError, match=r"m/w\.bin is meant"):
