@@ -60,7 +60,6 @@ def run(
     env: Environment | None = None,
     check: bool = True,
     timeout: float | None = None,
-    capture_stdout: bool = True,
 ) -> Completed:
     """Run a command to its end. Without `input` it reads an empty standard input, never our own.
 
@@ -71,7 +70,6 @@ def run(
         env: see `Environment`.
         check: raise when the status is not 0.
         timeout: seconds after which the command is killed; None waits for ever.
-        capture_stdout: False lets the command write to our own standard output.
 
     Raises:
         CommandError: not found, timed out, or (with `check`) a status that is not 0.
@@ -80,8 +78,7 @@ def run(
         done = subprocess.run(  # noqa: PLW1510 - `check` is ours, to raise our own error
             list(argv),
             input=b"" if input is None else input,
-            stdout=subprocess.PIPE if capture_stdout else None,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             cwd=cwd,
             env=merged_environment(env),
             timeout=timeout,
@@ -90,7 +87,7 @@ def run(
         raise _not_started(argv, error) from error
     except subprocess.TimeoutExpired as error:
         raise CommandError(_texts(argv), -9, f"did not end within {timeout:g} seconds") from error
-    completed = Completed(done.returncode, done.stdout or b"", done.stderr)
+    completed = Completed(done.returncode, done.stdout, done.stderr)
     if check and completed.status != 0:
         raise CommandError(_texts(argv), completed.status, completed.stderr.decode(errors="replace"))
     return completed
@@ -131,11 +128,6 @@ class Process:
             while data := os.read(pipe.fileno(), 1 << 14):
                 self._tail += data
                 del self._tail[:-_STDERR_TAIL]
-
-    @property
-    def running(self) -> bool:
-        """Whether the command has not ended yet."""
-        return self._popen.poll() is None
 
     def close(self) -> Completed:
         """Close both pipes, wait for the end, and return the status and the tail of standard error."""

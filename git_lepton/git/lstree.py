@@ -95,8 +95,9 @@ def blobs_in_history(repo: Repo, revs: Iterable[str], negative: Iterable[Oid] = 
         GitError: one of `revs` is unknown, or trees are missing (partial clone).
     """
     lines = list(revs)
-    if any(rev.startswith(("-", "^")) or "\n" in rev or not rev for rev in lines):
-        raise UsageError(f"not a revision: {next(r for r in lines if not r or r[0] in '-^' or chr(10) in r)!r}")
+    for rev in lines:
+        if not rev or rev.startswith(("-", "^")) or "\n" in rev:
+            raise UsageError(f"not a revision: {rev!r}")
     if not lines:
         return
     lines += [f"^{oid}" for oid in sorted(CatFile(repo).contains(negative))]

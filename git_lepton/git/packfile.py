@@ -36,7 +36,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from git_lepton import atomic
-from git_lepton.errors import GitError, RaceLostError, UsageError
+from git_lepton.errors import ChangedError, RaceLostError, UsageError
 from git_lepton.git.objectid import Buffer, hash_object
 from git_lepton.git.packindex import PackedObject, encode_index
 from git_lepton.git.repo import Repo
@@ -111,7 +111,7 @@ def temporary_folder(repo: Repo) -> Path:
             continue
         if found == device:
             return folder
-    raise GitError(["pack"], 1, f"no folder on the file system of {repo.object_dir}")
+    raise UsageError(f"no folder on the file system of {repo.object_dir} can take a pack in the making")
 
 
 def _temporary_folders(repo: Repo) -> tuple[Path, ...]:
@@ -385,7 +385,7 @@ def _hash_file(fd: int, size: int, algo: str) -> bytes:
     while position < size:
         got = os.preadv(fd, [memoryview(buffer)[: min(_READ, size - position)]], position)
         if not got:
-            raise GitError(["pack"], 1, "a pack in the making was cut short by another process")
+            raise ChangedError("a pack in the making was cut short by another process")
         hasher.update(memoryview(buffer)[:got])
         position += got
     return hasher.digest()

@@ -76,7 +76,8 @@ class _Pack:
         content: Buffer | None = _read_stored(fd, start, size) if _blocks(size) <= _MAX_BLOCKS else None
         if content is None:
             # deflate makes nothing longer than this; the next object may follow much earlier
-            packed = os.pread(fd, size + (size >> 8) + 64, start)
+            longest = min(size + (size >> 8) + 64, os.fstat(fd).st_size - start)
+            packed = os.pread(fd, max(longest, 0), start)
             content = zlib.decompressobj().decompress(packed, size) if size else b""
             if len(content) != size:
                 raise FrameError(f"{self._path.name}: object at byte {offset} is cut short")

@@ -60,7 +60,6 @@ _ALWAYS: Final[dict[str, str | None]] = {
     "LC_ALL": "C",
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_PAGER": "cat",
 }
 
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
@@ -210,6 +209,8 @@ def discover(path: Path | None = None) -> Repo:
 
 def _build(given: bool, git_dir: Path, common_dir: Path, top: Path | None, formats: list[str]) -> Repo:
     """Fill a `Repo`, with the environment's relative paths made absolute as git understands them."""
+    if top == git_dir:  # in a server's hook: git takes the current folder for a work tree when only GIT_DIR is set
+        top = None
     base = top or git_dir
     environment: dict[str, str | None] = {}
     if given:

@@ -228,3 +228,10 @@ def test_config(repo: Repo) -> None:
         config_bool(fresh, "lepton.bad", default=True)
     with pytest.raises(UsageError, match=r"lepton\.bad"):
         config_int(fresh, "lepton.bad", default=1)
+
+
+def test_in_the_hook_of_a_server_with_a_work_tree(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repo.git_dir)
+    monkeypatch.setenv("GIT_DIR", ".")
+    here = discover()
+    assert (here.git_dir, here.common_dir, here.work_tree) == (repo.git_dir, repo.git_dir, None)
