@@ -191,10 +191,7 @@ def make_plan(
         result = _rewrite(shop, direction, selection, tally, _name_only(repo), scope.moves, commits)
         moves = scope.moves if result.tree else tuple(move for move in scope.moves if move.ref in result.new)
         behind = left_behind(shop.repo, scope.moves, result.history.oldest)
-    settling = {item.top for _, item in unfinished}
-    for tree, _ in checked_out(repo, {move.ref for move in moves}):
-        if str(tree.work_tree) not in settling:
-            require_clean(tree)
+    _clean_trees(repo, moves, but={item.top for _, item in unfinished})
     commit_count = sum(oid in result.history.mapped for oid in scope.commits)
     return Plan(
         direction=direction,
@@ -222,8 +219,6 @@ def _warnings(repo: Repo, direction: Direction, request: Request, result: _Resul
         yield "git-lfs tracks nothing here: name files with --include or --above"
     if direction == "import" and changes and config_get(repo, "filter.lepton.process") is None:
         yield "git-lepton is not installed in this repository: run `git lepton init` before you work in it"
-    if result.history.signed:
-        yield f"{result.history.signed} signatures are dropped, since what they sign changes"
     if result.new and list_refs(repo, "refs/notes/"):
         yield "notes (refs/notes) stay with the old commits"
 
@@ -251,9 +246,7 @@ def execute(
         present = read_refs(repo, [move.ref for move in plan.moves])
         if any(present.get(move.ref) != move.old for move in plan.moves):
             raise RaceLostError("refs have moved since the plan was made", hint="make the plan again")
-        trees = checked_out(repo, {move.ref for move in plan.moves})
-        for tree, _ in trees:
-            require_clean(tree)
+        _clean_trees(repo, plan.moves)
         with workshop(repo) as shop, PackWriter(repo) as pack:
             converter = make_converter(shop, pack)
             commits = None if plan.request.no_rewrite else commits_below(shop.repo, plan.moves)
@@ -271,7 +264,8 @@ def execute(
                 if object_map is not None:
                     _write_map(object_map, result.history)
                 backup = None if result.tree is not None else _backup_prefix(repo)
-                todo = _move(repo, plan.moves, result.new, backup, trees)
+                # All this may have taken hours, in which somebody worked here.
+                todo = _move(repo, plan.moves, result.new, backup, _clean_trees(repo, plan.moves))
         for tree, item in todo:
             settle(store, tree, item.old, item.new)
         forget_unsettled(repo)
@@ -288,6 +282,15 @@ def execute(
         backup=backup if moved else None,
         settled=(*settled, *(item.top for _, item in todo)),
     )
+
+
+def _clean_trees(repo: Repo, moves: Sequence[RefMove], but: Collection[str] = ()) -> list[tuple[Repo, str]]:
+    """The work trees that have a ref of `moves` checked out, and that ref; UsageError for a dirty one outside `but`."""
+    trees = checked_out(repo, {move.ref for move in moves})
+    for tree, _ in trees:
+        if str(tree.work_tree) not in but:
+            require_clean(tree)
+    return trees
 
 
 def _settle_unfinished(store: Store) -> tuple[str, ...]:

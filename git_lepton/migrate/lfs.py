@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -49,8 +50,9 @@ class LfsObjects:
         """`git lfs smudge` downloads to where `find` looks, and prints the content, which is drained."""
         environment = {"GIT_LFS_SKIP_SMUDGE": None}
         with self.repo.git_spawn("-c", "lfs.skipdownloaderrors=false", "lfs", "smudge", env=environment) as process:
-            process.stdin.write(pointer.to_bytes())
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # it may end without having read anything
+                process.stdin.write(pointer.to_bytes())
+                process.stdin.close()
             while process.stdout.read(_READ):
                 pass
 

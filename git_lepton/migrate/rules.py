@@ -153,7 +153,7 @@ class _Patterns:
         self._paths: dict[bytes, list[int]] = {}
         self._ignore_case = ignore_case
         for number, line in enumerate(file.lines):
-            literal = None if ignore_case else _literal_path(line.pattern)
+            literal = None if ignore_case else literal_path(line.pattern)
             if literal is None:
                 self._globs.append((number, line.pattern))
             else:
@@ -170,7 +170,7 @@ class _Patterns:
             yield self._file.lines[number]
 
 
-def _literal_path(pattern: bytes) -> bytes | None:
+def literal_path(pattern: bytes) -> bytes | None:
     """The one path that an anchored pattern without wildcards matches."""
     plain = re.sub(rb"\\([*?\[\\])", b"", pattern)
     if b"/" not in pattern or pattern.endswith(b"/") or _WILD & set(plain):

@@ -8,13 +8,12 @@ what git goes by when it compares a file with its blob.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
 from git_lepton.git.attributes import check_pattern, literal_pattern
 from git_lepton.migrate.content import Contents
 from git_lepton.migrate.plan import Request
-from git_lepton.migrate.rules import Value, matches
+from git_lepton.migrate.rules import Value, literal_path, matches
 from git_lepton.migrate.trees import TreeReader, TreeRewriter
 from git_lepton.values import Oid
 
@@ -24,21 +23,20 @@ PROTECTED: Final = frozenset(
 """Files that git, git-lfs or we read themselves: they must stay what they are."""
 
 
-@dataclass(frozen=True, slots=True)
 class Selection:
     """Which paths are meant: those of `patterns`, or (None) all that the filter in question covers."""
 
-    patterns: tuple[bytes, ...] | None
-    _paths: frozenset[bytes] | None = None
-    _known: dict[bytes, bool] = field(default_factory=dict, compare=False, repr=False)
+    def __init__(self, patterns: tuple[bytes, ...] | None) -> None:
+        self.patterns = patterns
+        literal = {pattern: literal_path(pattern) for pattern in patterns or ()}
+        self._known = {path: True for path in literal.values() if path is not None}
+        self._globs = [pattern for pattern, path in literal.items() if path is None]
 
     def wants(self, path: bytes) -> bool:
         """Whether one of the patterns matches; False without patterns."""
-        if self._paths is not None:
-            return path in self._paths
         known = self._known.get(path)
         if known is None:
-            known = self._known[path] = any(matches(p, path) for p in self.patterns or ())
+            known = self._known[path] = any(matches(pattern, path) for pattern in self._globs)
         return known
 
 
@@ -91,7 +89,7 @@ def select(
         return oid
 
     _visit_all(reader, trees, visit)
-    return Selection(tuple(literal_pattern(path) for path in sorted(found)), frozenset(found))
+    return Selection(tuple(literal_pattern(path) for path in sorted(found)))
 
 
 def _visit_all(reader: TreeReader, trees: Iterable[Oid], visit: Callable[[bytes, Oid, Value, Value], Oid]) -> None:

@@ -101,31 +101,31 @@ class TreeRewriter:
         self._put = put
         self._edit = edit
         self._visit = visit
-        self._top = Rules(ignore_case=ignore_case)
-        self._numbers: dict[Rules, int] = {}
+        self._rules = [Rules(ignore_case=ignore_case)]
+        self._numbers: dict[Rules, int] = {self._rules[0]: 0}
+        self._steps: dict[tuple[int, bytes, bytes], int] = {}
         self._done: dict[tuple[Oid, bytes, int, int, bool], Oid] = {}
 
     def rewrite(self, tree: Oid, *, tracked: bool) -> Oid:
         """The tree that takes the place of a commit's tree; `tracked` is handed on to `edit`."""
-        new = self._rewrite(tree, b"", self._top, self._top, tracked)
+        new = self._rewrite(tree, b"", 0, 0, tracked)
         return self._put("tree", b"") if new is None else new
 
-    def _rewrite(self, tree: Oid, base: bytes, before: Rules, after: Rules, tracked: bool) -> Oid | None:
-        """None when nothing is left in the tree; git keeps no empty folders."""
+    def _rewrite(self, tree: Oid, base: bytes, before: int, after: int, tracked: bool) -> Oid | None:
+        """None when nothing is left in the tree; git keeps no empty folders. Rules go by their numbers."""
         _check_depth(base)
-        key = (tree, base, self._number(before), self._number(after), tracked)
+        key = (tree, base, before, after, tracked)
         if key in self._done:
             return self._done[key]
         entries = {entry.name: entry for entry in self._reader.tree(tree)}
         old = self._attributes(entries.get(ATTRIBUTES), base)
         new = self._edit(base, old, tracked)
-        before, after = before.below(base, old), after.below(base, new)
-        if new != old:
-            if new:
-                mode = entries[ATTRIBUTES].mode if ATTRIBUTES in entries else BLOB_MODE
-                entries[ATTRIBUTES] = TreeEntry(mode, ATTRIBUTES, self._put("blob", new))
-            else:
-                del entries[ATTRIBUTES]
+        before, after = self._step(before, base, old), self._step(after, base, new)
+        if new and new != old:
+            mode = entries[ATTRIBUTES].mode if ATTRIBUTES in entries else BLOB_MODE
+            entries[ATTRIBUTES] = TreeEntry(mode, ATTRIBUTES, self._put("blob", new))
+        elif new != old:
+            del entries[ATTRIBUTES]
         changed = new != old
         for name, entry in list(entries.items()):
             oid = self._entry(entry, base + name, before, after, tracked)
@@ -140,12 +140,25 @@ class TreeRewriter:
         self._done[key] = result = self._put("tree", encode_tree(entries.values())) if changed else tree
         return result
 
-    def _entry(self, entry: TreeEntry, path: bytes, before: Rules, after: Rules, tracked: bool) -> Oid | None:
+    def _entry(self, entry: TreeEntry, path: bytes, before: int, after: int, tracked: bool) -> Oid | None:
         if entry.mode == TREE_MODE:
             return self._rewrite(entry.oid, path + b"/", before, after, tracked)
-        if not is_regular(entry) or (entry.name == ATTRIBUTES and not after.filter_of(path)):
+        if not is_regular(entry):
             return entry.oid
-        return self._visit(path, entry.oid, before.filter_of(path), after.filter_of(path))
+        old, new = self._rules[before].filter_of(path), self._rules[after].filter_of(path)
+        return entry.oid if entry.name == ATTRIBUTES and not new else self._visit(path, entry.oid, old, new)
+
+    def _step(self, number: int, base: bytes, content: bytes) -> int:
+        """The number of the rules below rules `number` and an attribute file; equal rules have one number."""
+        if not content:
+            return number
+        key = (number, base, content)
+        if key not in self._steps:
+            rules = self._rules[number].below(base, content)
+            self._steps[key] = self._numbers.setdefault(rules, len(self._rules))
+            if self._steps[key] == len(self._rules):
+                self._rules.append(rules)
+        return self._steps[key]
 
     def _attributes(self, entry: TreeEntry | None, base: bytes) -> bytes:
         if entry is None:
@@ -154,9 +167,6 @@ class TreeRewriter:
             where = (base + ATTRIBUTES).decode("utf-8", "backslashreplace")
             raise UsageError(f"{where} is not a regular file in some commit", hint="git does not read it either")
         return self._reader.content(entry.oid, "blob")
-
-    def _number(self, rules: Rules) -> int:
-        return self._numbers.setdefault(rules, len(self._numbers))
 
 
 def _check_depth(base: bytes) -> None:
