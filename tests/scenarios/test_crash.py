@@ -1,0 +1,143 @@
+"""Killed at any moment: the repository is sound, and the same command run again finishes the work.
+
+The default run kills a few times; `pytest -m slow tests/scenarios/test_crash.py` kills hundreds of times.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.world import Person, bare, new_repository, person
+from tests.support import model_bytes
+
+FEW, MANY = 6, 150
+
+
+def kill_after(who: Person, folder: Path, argv: list[str], seconds: float) -> bool:
+    """Run a command and kill it and all its children after a while; False when it had ended by itself."""
+    process = subprocess.Popen(
+        argv, cwd=folder, env=who.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
+def remove_stale_locks(folder: Path) -> None:
+    """What git itself leaves behind when it is killed, and tells the user to remove."""
+    for lock in (folder / ".git").rglob("*.lock"):
+        lock.unlink()
+
+
+def sound(who: Person, folder: Path) -> None:
+    done = who.run(folder, "git", "fsck", "--strict")
+    assert "missing" not in done.out + done.err
+    assert "broken" not in done.out + done.err
+
+
+def storm(kills: int, once: Callable[[float], bool], usual: float) -> None:
+    """Kill at random moments spread over the usual duration until it was interrupted `kills` times."""
+    rng = random.Random(20)
+    killed = 0
+    for _ in range(kills * 3):
+        killed += once(rng.uniform(0, 1.1) * usual)
+        if killed >= kills:
+            return
+    assert killed, "nothing was ever killed"
+
+
+def duration(action: Callable[[], object]) -> float:
+    started = time.monotonic()
+    action()
+    return time.monotonic() - started
+
+
+kills = pytest.mark.parametrize("kills", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
+
+
+@kills
+def test_add_can_be_killed(tmp_path: Path, kills: int) -> None:
+    who = person(tmp_path, "ann")
+    repo = new_repository(who, tmp_path / "repo")
+    model = repo / "m.safetensors"
+    model.write_bytes(model_bytes(layers=6, rows=2048))
+    usual = duration(lambda: who.git(repo, "add", "m.safetensors"))
+    step = iter(range(1, 10_000))
+
+    def once(after: float) -> bool:
+        model.write_bytes(model_bytes(layers=6, rows=2048, layer_2=next(step)))
+        killed = kill_after(who, repo, ["git", "add", "m.safetensors"], after)
+        remove_stale_locks(repo)
+        return killed
+
+    storm(kills, once, usual)
+    sound(who, repo)
+    expected = model.read_bytes()
+    who.git(repo, "add", "m.safetensors")
+    who.git(repo, "commit", "-q", "-m", "m")
+    who.git(repo, "gc", "-q", "--prune=now")
+    assert who.lepton(repo, "fsck").status == 0
+    model.unlink()
+    who.git(repo, "checkout", "-q", "--", "m.safetensors")
+    assert model.read_bytes() == expected
+    sound(who, repo)
+    left = [p.name for p in (repo / ".git/lepton/tmp").iterdir()] if (repo / ".git/lepton/tmp").exists() else []
+    assert left == []
+    assert not list((repo / ".git/objects/pack").glob("*.keep"))
+
+
+@kills
+def test_push_and_pull_can_be_killed(tmp_path: Path, kills: int) -> None:
+    who = person(tmp_path, "ann")
+    server = bare(who, tmp_path / "server.git")
+    repo = new_repository(who, tmp_path / "repo")
+    who.git(repo, "remote", "add", "origin", str(server))
+    who.git(repo, "push", "-q", "-u", "origin", "main")
+    other = tmp_path / "clone"
+    who.git(tmp_path, "clone", "-q", str(server), str(other))
+    model = repo / "m.safetensors"
+    step = iter(range(1, 10_000))
+
+    def commit() -> bytes:
+        data = model_bytes(layers=6, rows=1024, layer_1=next(step))
+        model.write_bytes(data)
+        who.git(repo, "add", "m.safetensors")
+        who.git(repo, "commit", "-q", "-m", "m")
+        return data
+
+    commit()
+    push_time = duration(lambda: who.git(repo, "push", "-q", "origin", "main"))
+    pull_time = duration(lambda: who.git(other, "pull", "-q"))
+
+    def once(after: float) -> bool:
+        data = commit()
+        killed = kill_after(who, repo, ["git", "push", "-q", "origin", "main"], after * push_time)
+        remove_stale_locks(repo)
+        for lock in server.rglob("*.lock"):
+            lock.unlink()
+        who.git(repo, "push", "-q", "origin", "main")
+        killed = kill_after(who, other, ["git", "pull", "-q"], after * pull_time) or killed
+        remove_stale_locks(other)
+        who.git(other, "reset", "-q", "--hard", "origin/main")
+        who.git(other, "pull", "-q")
+        who.lepton(other, "pull")
+        assert (other / "m.safetensors").read_bytes() == data
+        return killed
+
+    storm(kills, once, 1.0)
+    for folder in (repo, other, server):
+        sound(who, folder)
+    assert who.lepton(repo, "fsck", "--remote", "origin").status == 0
+    assert who.git(other, "status", "--porcelain") == ""
