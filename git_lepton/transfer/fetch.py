@@ -15,12 +15,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from git_lepton.errors import FrameError, MissingError, RaceLostError
+from git_lepton.errors import CorruptError, FrameError, MissingError, RaceLostError
 from git_lepton.git.refs import Transaction
 from git_lepton.git.remote import LostObjectError, UnadvertisedError, fetch_oids, fetch_refs
 from git_lepton.progress import Progress
+from git_lepton.store.index import parse
 from git_lepton.store.names import MODELS, index_ref
 from git_lepton.store.store import Store
+from git_lepton.transfer.cost import new_chunks
 from git_lepton.transfer.indexes import FetchedIndex, fetch_indexes
 from git_lepton.transfer.places import Advertised, advertised
 from git_lepton.transfer.remotes import candidates
@@ -209,7 +211,7 @@ class _Job:
             try:
                 if not self._store.missing(self._store.index(digest)):
                     self._anchor(digest, self._store.index_bytes(digest))
-            except (MissingError, FrameError):
+            except (MissingError, CorruptError):
                 continue  # a damaged index here is replaced by that of a remote
 
     def from_remote(self, remote: str) -> None:
@@ -266,7 +268,7 @@ class _Job:
                     del left[digest]
         except UnadvertisedError:
             for digest in list(left):
-                self._by_ref(listed, digest)
+                self._by_ref(listed, digest, lengths.keys() - absent)
         except MissingError as error:
             for digest in left:
                 self.refuse(digest, error.message)
@@ -291,19 +293,25 @@ class _Job:
                 self._anchor(digest, left.pop(digest).data)
         return None
 
-    def _by_ref(self, listed: Advertised, digest: Hash) -> None:
-        """Fetch a version as git fetches a ref, and anchor it: version 0, or a pair whose index is missing."""
-        wrap = listed.pair(digest).model
-        assert wrap is not None
+    def _by_ref(self, listed: Advertised, digest: Hash, here: Collection[Oid] = ()) -> None:
+        """Fetch a version as git fetches a ref, and anchor it: version 0, or a pair whose index is missing.
+
+        `here` are chunks that did not have to come.
+        """
+        pair = listed.pair(digest)
+        assert pair.model is not None
         try:
-            fetch_refs(
-                self._store.repo, self._remote, [listed.pair(digest).namespace.model(digest)], haves=f"{MODELS}*"
-            )
-            data = self._store.index_bytes_in(wrap)
-        except (MissingError, FrameError) as error:
+            fetch_refs(self._store.repo, self._remote, [pair.namespace.model(digest)], haves=f"{MODELS}*")
+            data = self._store.index_bytes_in(pair.model)
+            index = parse(data)
+        except (MissingError, FrameError, CorruptError) as error:
             self.refuse(digest, error.message)
-        else:
-            self._anchor(digest, data)
+            return
+        if index.file_hash != digest:
+            self.refuse(digest, "its refs there hold another version")
+            return
+        self._bytes += sum(c.stored_length for c in new_chunks(index, here))
+        self._anchor(digest, data)
 
 
 def _groups(items: Iterable[tuple[Oid, int]]) -> Iterator[list[Oid]]:

@@ -61,10 +61,12 @@ def fetch_indexes(
         except (CorruptError, FrameError) as error:
             refuse(digest, f"the index there is damaged: {error.message}")
             continue
-        if index.file_hash == digest:
-            found[digest] = FetchedIndex(commit, data, index, commit not in here)
-        else:
+        if index.file_hash != digest:
             refuse(digest, "the index there is that of another version")
+        elif any(len(oid) != len(commit) for oid in (*index.parents, *(c.oid for c in index.chunks[:1]))):
+            refuse(digest, "the index there names objects of another format")
+        else:
+            found[digest] = FetchedIndex(commit, data, index, commit not in here)
     return found
 
 

@@ -2,8 +2,8 @@
 
 For the versions wanted: one listing of the remote, a verdict on each pair, then pushes that create what is absent and
 mend what is broken. Each push is atomic; when another person's push came between, the remote is listed again and the
-rest is tried again, so "somebody was first" is success, not an error. The remote's word counts, never git's messages:
-only a refusal after which nothing on the remote has changed is reported as one.
+rest is tried again, so "somebody was first" is success, not an error. Refusals are judged by what the remote has, never
+by git's words: only one after which nothing on the remote has changed is reported.
 
 git sends what it cannot see on the other side. It sees through commits alone: W that is pushed names O(B) only for
 versions B that are there, and where the remote's W(B) is not the one that is here, it is remade (see `wraps`).
@@ -202,7 +202,9 @@ class _Pusher:
         """Push until every version of `todo` is whole on the remote, then clean up after pushes in parts."""
         left = dict(todo)
         for attempt in range(_TRIES):
-            refused = self._push_all(left, plan)
+            refused, in_parts = self._push_all(left, plan)
+            if not refused and not in_parts and not self._listed.parts:
+                return  # the remote confirmed every ref
             before, self._listed = self._listed, advertised(self._repo, self._remote)
             left = {h: v for h, v in judge(self._store, self._listed, left).items() if v.state != "whole"}
             if not left:
@@ -213,10 +215,11 @@ class _Pusher:
             plan = self.plan(left)
         self._delete_parts()
 
-    def _push_all(self, todo: Mapping[Hash, Verdict], plan: _Plan) -> list[str]:
-        """Carry the plan out once; returns the reasons of refusals."""
+    def _push_all(self, todo: Mapping[Hash, Verdict], plan: _Plan) -> tuple[list[str], bool]:
+        """Carry the plan out once; returns the reasons of refusals, and whether anything went in parts."""
         place = namespace(self._repo, self._remote, self._listed)
         refused: list[str] = []
+        in_parts = False
         objects = list(plan.remade)
         self._progress.start(f"pushing weights to {self._remote}", plan.cost.bytes)
         try:
@@ -224,13 +227,14 @@ class _Pusher:
                 wraps = {h: w.wrap(plan.owners, self._repo) for h in batch if (w := todo[h].wraps) is not None}
                 objects += wraps.values()
                 if len(batch) == 1 and size > self._part_size:
+                    in_parts = True
                     refused += self._push_in_parts(place, batch[0], todo[batch[0]], plan, objects)
                 else:
                     refused += self._push_batch(place, {h: todo[h] for h in batch}, wraps, objects)
                     self._progress.advance(size)
         finally:
             self._progress.finish()
-        return refused
+        return refused, in_parts
 
     def _push_batch(
         self,
@@ -249,7 +253,10 @@ class _Pusher:
                 leases |= dict(self._listed.refs_of(digest))
         with scratch(self._repo, objects) as there_too:
             results = _atomically(there_too, self._remote, refspecs, leases)
-        return [r.summary for r in results.values() if r.status == "rejected"]
+        silent = [ref for ref in (spec.rpartition(":")[2] for spec in refspecs) if ref not in results]
+        return [r.summary for r in results.values() if r.status == "rejected"] + [
+            f"no answer about {r}" for r in silent
+        ]
 
     def _push_in_parts(
         self, place: Namespace, digest: Hash, verdict: Verdict, plan: _Plan, objects: Sequence[GitObject]

@@ -72,11 +72,6 @@ def own_commits(store: Store, versions: Iterable[tuple[Hash, Oid]]) -> Iterator[
         yield parse_commit(bytes(store.objects.read(wrap)[1])).parents[0], digest
 
 
-def parents_of(store: Store, wrap: Oid) -> tuple[Oid, ...]:
-    """The parents of a commit that is here: O of the version first."""
-    return parse_commit(bytes(store.objects.read(wrap)[1])).parents
-
-
 @contextmanager
 def scratch(repo: Repo, objects: Sequence[GitObject]) -> Iterator[Repo]:
     """The same repository with a few more objects, for as long as the block lasts.

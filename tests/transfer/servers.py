@@ -202,6 +202,7 @@ def ssh_server(root: Path, *, accept_protocol: bool = True) -> Iterator[Server]:
         f"PidFile {folder / 'pid'}",
         "StrictModes no",
         "UsePAM no",
+        "UseDNS no",
         "PasswordAuthentication no",
         "PermitRootLogin yes",
         "MaxStartups 100",
