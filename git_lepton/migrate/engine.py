@@ -217,7 +217,7 @@ def _warnings(repo: Repo, direction: Direction, request: Request, result: _Resul
     changes = bool(result.new) or result.tree is not None
     if direction == "import" and not tally.versions and not (request.include or request.above):
         yield "git-lfs tracks nothing here: name files with --include or --above"
-    if direction == "import" and changes and config_get(repo, "filter.lepton.process") is None:
+    if direction == "import" and changes and repo.work_tree and config_get(repo, "filter.lepton.process") is None:
         yield "git-lepton is not installed in this repository: run `git lepton init` before you work in it"
     if result.new and list_refs(repo, "refs/notes/"):
         yield "notes (refs/notes) stay with the old commits"
