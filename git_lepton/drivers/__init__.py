@@ -1,0 +1,1 @@
+"""What git calls: the filter, the hooks, and what sets them up in a repository."""

@@ -1,0 +1,92 @@
+"""What `git add` calls: a weight file in, its manifest out (docs/git-protocol.md, "Clean").
+
+    empty                      stays empty: nothing is to be kept elsewhere, and no store is needed to restore it
+    text of a valid manifest   itself: the weights were not fetched, or the file is cleaned twice
+    a newer manifest           itself, but only where the index has it at this path already
+    text that only begins so   an error: storing conflict markers as a model would lose the model
+    a file stored before       its manifest; nothing is encoded
+    anything else              is stored, then its manifest
+
+If the index has a manifest of the very same content at this path, that text is returned byte for byte: a parser that
+learned to see more in a file must not make it modified.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from git_lepton.drivers.intake import Intake
+from git_lepton.drivers.kin import Kin
+from git_lepton.errors import ManifestError
+from git_lepton.git.objectid import hash_object
+from git_lepton.store import manifest
+from git_lepton.store.manifest import Manifest
+from git_lepton.store.store import Store
+
+
+@dataclass(slots=True)
+class Cleaner:
+    """Answers clean commands of one repository."""
+
+    store: Store
+    kin: Kin = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kin = Kin(self.store)
+
+    def intake(self, path: bytes) -> Intake:
+        """Where the content of `path` goes as it arrives."""
+        top = self.store.repo.work_tree
+        twin = None if top is None else top / os.fsdecode(path)
+        return Intake(twin, spool_folder(self.store))
+
+    def clean(self, path: bytes, content: Intake) -> bytes:
+        """The bytes that git is to track for this content.
+
+        Raises:
+            LeptonError: of any kind; nothing may be tracked then.
+            OSError: the disk is full.
+        """
+        content.finish()
+        text = content.text
+        if text is not None:
+            return self._clean_text(path, text)
+        if content.size == 0:
+            return b""
+        digest = content.hash
+        staged = self.kin.staged(path)
+        known = self.store.has(digest)
+        if known and staged is not None and staged.blake3 == digest and self.store.agrees(staged):
+            return staged.to_bytes()
+        candidates = () if known else self.kin.relatives(path)
+        with content.source() as source:
+            added = self.store.add(source, os.fsdecode(path), file_hash=digest, candidates=candidates)
+        return added.to_bytes()
+
+    def _clean_text(self, path: bytes, text: bytes) -> bytes:
+        if manifest.is_newer(text):
+            blob = hash_object("blob", [text], self.store.repo.object_format)
+            if self.kin.staged_blob(path) == blob:
+                return text
+        return read_manifest(text).to_bytes()
+
+
+def spool_folder(store: Store) -> Path:
+    """Where unlinked temporary files go: the file system of the repository."""
+    return store.repo.lepton_dir / "tmp"
+
+
+def read_manifest(text: bytes) -> Manifest:
+    """Parse a manifest; one whose line ends were all turned into CRLF (an editor, `core.autocrlf`) is the same one.
+
+    Raises:
+        ManifestError: it is none.
+    """
+    try:
+        return manifest.parse(text)
+    except ManifestError:
+        if b"\r\n" not in text:
+            raise
+        return manifest.parse(text.replace(b"\r\n", b"\n"))

@@ -1,0 +1,164 @@
+"""What the hooks do once the shell has decided that Python is needed (the scripts are in `hooks/`).
+
+Each function is a hook: it returns the exit status for git, 0 or 1, and speaks on standard error through `say`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from git_lepton.drivers.worktree import holds_manifest, work_tree
+from git_lepton.errors import EXIT_OK, LeptonError, ManifestError, MissingError, UsageError
+from git_lepton.git.attributes import check_attr
+from git_lepton.git.repo import Repo, config_bool
+from git_lepton.report.progress import for_terminal
+from git_lepton.store.manifest import looks_like, parse
+from git_lepton.store.store import Store
+from git_lepton.store.tracked import STAGED, files_at
+from git_lepton.transfer.need import NeedFinder, RefUpdate, parse_updates
+from git_lepton.transfer.places import OURS
+from git_lepton.transfer.push import push_needed
+from git_lepton.transfer.remotes import store_remote
+from git_lepton.values import Oid
+
+ALLOW_DELETE_VARIABLE: Final = "GIT_LEPTON_ALLOW_DELETE"
+ALLOW_INCOMPLETE_KEY: Final = "lepton.allowIncompletePush"
+REFUSED: Final = 1
+
+Say = Callable[[str], None]
+
+
+def pre_commit(repo: Repo, say: Say) -> int:
+    """Refuse staged files that git-lepton keeps and the filter did not see; warn of manifests nobody would restore."""
+    staged = _staged(repo)
+    by_index = check_attr(repo, staged, ["filter"], source="index")
+    by_tree = check_attr(repo, staged, ["filter"])
+    status = EXIT_OK
+    with Store(repo) as store:
+        for path, blob in staged.items():
+            kept = [values[path].get("filter") == "lepton" for values in (by_index, by_tree)]
+            if not any(kept):
+                continue
+            name = os.fsdecode(path)
+            reason = _not_a_manifest(store, blob)
+            if reason is not None and all(kept):
+                say(f"{name} would be committed without its manifest: {reason}")
+                say(f"    repair it with: git lepton install && git add --renormalize -- {name}")
+                status = REFUSED
+            elif reason is None and not kept[0]:
+                say(f"{name} is tracked by a .gitattributes that is not staged: without it, clones get a manifest")
+    return status
+
+
+def _staged(repo: Repo) -> dict[bytes, Oid]:
+    """Files that the commit changes, with their new blobs."""
+    command = (
+        "diff",
+        "--cached",
+        "--raw",
+        "-z",
+        "--no-abbrev",
+        "--no-renames",
+        "--diff-filter=AMT",
+        "--ignore-submodules",
+    )
+    fields = repo.git(*command).stdout.split(b"\0")
+    found = {}
+    for head, path in zip(fields[0::2], fields[1::2], strict=False):
+        _, mode, _, blob, _ = head.split(b" ")
+        if mode.startswith(b"100"):
+            found[path] = Oid(blob.decode("ascii"))
+    return found
+
+
+def _not_a_manifest(store: Store, blob: Oid) -> str | None:
+    if store.objects.size(blob) == 0:
+        return None
+    data = bytes(store.objects.read(blob)[1])
+    if not looks_like(data):
+        return "the filter did not run when it was added"
+    try:
+        parse(data)
+    except ManifestError as error:
+        return error.message
+    return None
+
+
+def post_commit(repo: Repo, say: Say) -> int:
+    """Nothing of our own happens after a commit yet."""
+    return EXIT_OK
+
+
+def post_checkout(repo: Repo, say: Say, arguments: Sequence[str] = ()) -> int:
+    """Tell how many weight files are still manifests, after a checkout of a branch (third argument "1")."""
+    return EXIT_OK if list(arguments[2:3]) == ["0"] else post_merge(repo, say)
+
+
+def post_merge(repo: Repo, say: Say) -> int:
+    """Tell how many weight files are still manifests."""
+    top = work_tree(repo)
+    with Store(repo) as store:
+        files = files_at(repo, store.objects, STAGED).files
+    count = sum(holds_manifest(top / file.path, file.manifest) for file in files)
+    if count:
+        say(f"weight files that are still manifests: {count}. To get them: git lepton pull")
+    return EXIT_OK
+
+
+def pre_push(repo: Repo, say: Say, remote: str, lines: bytes) -> int:
+    """Push the weights that the commits need, before the commits themselves; refuse what would lose weights.
+
+    Args:
+        repo: where from.
+        say: takes one line for the user.
+        remote: name or address, the hook's first argument.
+        lines: the hook's standard input.
+
+    Raises:
+        LeptonError: the remote cannot be reached, or refuses.
+    """
+    updates = parse_updates(lines)
+    if (status := _refuse_deletions(repo, say, updates)) != EXIT_OK:
+        return status
+    if all(u.local_oid == repo.null_oid or u.remote_ref.startswith(OURS) for u in updates):
+        return EXIT_OK
+    with Store(repo, progress=for_terminal()) as store:
+        needs = NeedFinder(repo, store.objects).for_updates(updates)
+        if not needs:
+            return EXIT_OK
+        try:
+            report = push_needed(store, store_remote(repo, remote), needs)
+        except (MissingError, UsageError) as error:
+            if config_bool(repo, ALLOW_INCOMPLETE_KEY, default=False):
+                say(f"{error.message} (pushed all the same: {ALLOW_INCOMPLETE_KEY})")
+                return EXIT_OK
+            _explain(say, error)
+            say(f"    to push all the same: git -c {ALLOW_INCOMPLETE_KEY}=true push")
+            return REFUSED
+    for note in report.notes:
+        say(note)
+    return EXIT_OK
+
+
+def _refuse_deletions(repo: Repo, say: Say, updates: Sequence[RefUpdate]) -> int:
+    doomed = [u.remote_ref for u in updates if u.local_oid == repo.null_oid and u.remote_ref.startswith(OURS)]
+    if not doomed or os.environ.get(ALLOW_DELETE_VARIABLE, "0") not in {"", "0"}:
+        return EXIT_OK
+    say(f"this push would delete {len(doomed)} refs of stored weights on the remote, {doomed[0]} first")
+    say("    --mirror and --prune delete what is not in this clone; git lepton prune deletes versions on purpose")
+    say(f"    to delete them all the same: {ALLOW_DELETE_VARIABLE}=1 git push …")
+    return REFUSED
+
+
+def _explain(say: Say, error: LeptonError) -> None:
+    say(error.message)
+    if error.hint:
+        say(f"    {error.hint}")
+
+
+def to_stderr(line: str) -> None:
+    """A `Say` for the command line."""
+    sys.stderr.write(f"git-lepton: {line}\n".encode(errors="backslashreplace").decode())

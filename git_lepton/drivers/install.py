@@ -1,0 +1,222 @@
+"""Setting git up: once a user (`install`), and once a repository (`init`).
+
+For the user: the filter by name, so that `git clone` of a repository with weights just works. In a repository: hooks,
+the filter again where the user has none, and three settings of git that keep its own upkeep away from weights. All of
+it can be done again at any time, and undone.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from git_lepton import atomic, config, proc
+from git_lepton.drivers import hookfiles
+from git_lepton.drivers.worktree import Written, materialise
+from git_lepton.errors import CommandError
+from git_lepton.git.repo import Repo, config_bool, config_get, config_set, config_unset, git_not_started, git_version
+from git_lepton.store.store import Store
+
+PROGRAM: Final = "git-lepton"
+COMMAND_KEY: Final = "lepton.command"
+"""How to start git-lepton where it is not on PATH: a line for the shell."""
+HOOKS_KEY: Final = "lepton.hooks"
+"""False: the filter must not put hooks in by itself. Set when a person took them out."""
+PROCESS_KEY: Final = "filter.lepton.process"
+REQUIRED_KEY: Final = "filter.lepton.required"
+HEADER_KEY: Final = "diff.lepton.xfuncname"
+# The line above a change names the tensor, without the last part of its name: the module.
+_MODULE: Final = r"^tensor [^ ]+ [^ ]+ [^ ]+ ([^ ]*)\.[^.]*$"
+CRUFT_KEY: Final = "gc.cruftPacks"
+ATTRIBUTE_LINE: Final = b"*.lp -delta\n"
+_CONFIG_HOOKS: Final = (2, 54)
+"""git that reads `hook.<name>.command` from configuration."""
+_UNSET_NOTHING: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class InitReport:
+    """What `init` did, in sentences, and the weights that it wrote to the work tree."""
+
+    done: tuple[str, ...]
+    written: Written | None = None
+
+
+def command_line() -> str:
+    """How to start this git-lepton, wherever PATH leads later: a line for the shell."""
+    own = Path(sys.argv[0])
+    if own.name.startswith(PROGRAM) and own.is_file():
+        return shlex.quote(str(own.absolute()))
+    found = shutil.which(PROGRAM)
+    if found is not None:
+        return shlex.quote(str(Path(found).absolute()))
+    return f"{shlex.quote(sys.executable)} -m git_lepton"
+
+
+def _filter_settings(command: str) -> dict[str, str]:
+    return {PROCESS_KEY: f"{command} filter-process", REQUIRED_KEY: "true", HEADER_KEY: _MODULE}
+
+
+def config_hooks(version: tuple[int, ...]) -> dict[str, str]:
+    """Settings that make a git of this version run our hooks in every repository; none for an older git.
+
+    They are silent where there is no lepton.toml, and where the repository has the hook as a file.
+    """
+    if version < _CONFIG_HOOKS:
+        return {}
+    settings = {}
+    for name in hookfiles.NAMES:
+        settings[f"hook.lepton-{name}.event"] = name
+        settings[f"hook.lepton-{name}.command"] = (
+            f"test ! -f {config.FILE_NAME}"
+            f' || grep -qs "{hookfiles.MARK.decode()}" "$(git rev-parse --git-path hooks/{name})"'
+            f" || {PROGRAM} hook {name}"
+        )
+    return settings
+
+
+def install() -> list[str]:
+    """Set git up for this user: filter, diff, and hooks by configuration where git knows them; returns what was done.
+
+    Raises:
+        UsageError: git is missing.
+    """
+    for key, value in (_filter_settings(PROGRAM) | config_hooks(git_version())).items():
+        _global("--replace-all", key, value)
+    done = ["git knows the filter of git-lepton now, in every repository of this user"]
+    if shutil.which(PROGRAM) is None:
+        done.append(f"{PROGRAM} is not on PATH: git will not find it before you add its folder")
+    return done
+
+
+def uninstall() -> list[str]:
+    """Undo `install`; returns what was done."""
+    keys = (*_filter_settings(PROGRAM), *config_hooks(_CONFIG_HOOKS))
+    removed = [key for key in keys if _global("--unset-all", key) != _UNSET_NOTHING]
+    return ["git no longer knows the filter of git-lepton"] if removed else ["there was nothing to undo"]
+
+
+def _global(*args: str) -> int:
+    command = ("git", "config", "--global", *args)
+    try:
+        done = proc.run(command, check=False)
+    except CommandError as error:
+        raise git_not_started(error) from error
+    if done.status not in {0, _UNSET_NOTHING}:
+        raise CommandError(command, done.status, done.stderr.decode(errors="replace"))
+    return done.status
+
+
+def init(repo: Repo, store: Store | None = None) -> InitReport:
+    """Set this repository up, or put right what is not as it should be; with `store`, also pull weights.
+
+    Args:
+        repo: the repository.
+        store: its store, to write the weights of files that are still manifests to the work tree.
+
+    Raises:
+        LeptonError: of any kind: git failed, the configuration is broken.
+    """
+    command = command_line()
+    done: list[str] = []
+    local = {COMMAND_KEY: command}
+    if _outside(repo, PROCESS_KEY) is None:
+        local |= _filter_settings(command)
+    if config_get(repo, CRUFT_KEY) is None:
+        local[CRUFT_KEY] = "true"
+    done += _set_local(repo, local)
+    config_unset(repo, HOOKS_KEY)
+    if _add_attribute(repo.common_dir / "info" / "attributes"):
+        done.append("git will not look for deltas between chunks (info/attributes)")
+    done += hookfiles.put_in(repo)
+    written = None
+    if store is not None and repo.work_tree is not None:
+        written = materialise(repo, store)
+    return InitReport(tuple(done), written)
+
+
+def deinit(repo: Repo) -> list[str]:
+    """Undo `init`: hooks, settings and attributes; stored weights stay. Returns what was done."""
+    done = hookfiles.take_out(repo)
+    keys = [COMMAND_KEY, PROCESS_KEY, REQUIRED_KEY, HEADER_KEY, HOOKS_KEY]
+    if _local(repo, CRUFT_KEY) == "true":
+        keys.append(CRUFT_KEY)
+    removed = [key for key in keys if config_unset(repo, key)]
+    if removed:
+        done.append("settings of git-lepton removed from this repository")
+    _remove_attribute(repo.common_dir / "info" / "attributes")
+    if config_get(repo, PROCESS_KEY) is not None:
+        config_set(repo, HOOKS_KEY, "false")
+        done.append(f"{HOOKS_KEY}=false keeps the filter, which is installed for this user, from adding hooks again")
+    return done
+
+
+def ensure_hooks(repo: Repo) -> list[str]:
+    """What the filter does first: a push without our pre-push leaves weights behind, so see that there is one.
+
+    Returns:
+        What was done, or what the user must do; nothing when all is well.
+    """
+    if not config_bool(repo, HOOKS_KEY, default=True) or hookfiles.is_active(repo, "pre-push"):
+        return []
+    if _has_config_hooks(repo):
+        return []
+    if hookfiles.is_foreign(repo):
+        return [
+            f"git-lepton is not in {hookfiles.folder(repo)}/pre-push (core.hooksPath): a push leaves weights behind."
+            f" Add to it: {hookfiles.line_for('pre-push')}"
+        ]
+    done = init(repo).done
+    return [f"set this repository up, as git lepton init does: {'; '.join(done)}"] if done else []
+
+
+def _has_config_hooks(repo: Repo) -> bool:
+    configured = config_get(repo, "hook.lepton-pre-push.command") is not None and git_version() >= _CONFIG_HOOKS
+    return configured and repo.work_tree is not None and (repo.work_tree / config.FILE_NAME).is_file()
+
+
+def _outside(repo: Repo, key: str) -> str | None:
+    """The value of `key` that holds without this repository's own configuration."""
+    output = repo.git("config", "--show-scope", "-z", "--get-all", key, check=False).stdout
+    fields = output.decode(errors="surrogateescape").split("\0")
+    values = [v for scope, v in zip(fields[0::2], fields[1::2], strict=False) if scope not in {"local", "worktree"}]
+    return values[-1] if values else None
+
+
+def _local(repo: Repo, key: str) -> str | None:
+    done = repo.git("config", "--local", "--get", key, check=False)
+    return done.stdout.decode(errors="surrogateescape").removesuffix("\n") if done.status == 0 else None
+
+
+def _set_local(repo: Repo, settings: Mapping[str, str]) -> list[str]:
+    changed = [key for key, value in settings.items() if _local(repo, key) != value]
+    for key in changed:
+        config_set(repo, key, settings[key])
+    return [f"git config set: {', '.join(changed)}"] if changed else []
+
+
+def _add_attribute(path: Path) -> bool:
+    content = path.read_bytes() if path.exists() else b""
+    if ATTRIBUTE_LINE in content.splitlines(keepends=True):
+        return False
+    gap = b"\n" if content and not content.endswith(b"\n") else b""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_file(path, content + gap + ATTRIBUTE_LINE, durable=False)
+    return True
+
+
+def _remove_attribute(path: Path) -> None:
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    kept = b"".join(line for line in content.splitlines(keepends=True) if line != ATTRIBUTE_LINE)
+    if kept:
+        if kept != content:
+            atomic.write_file(path, kept, durable=False)
+    elif content:
+        path.unlink()

@@ -1,0 +1,171 @@
+"""One file as git pours it into the clean filter: hashed on the way, and written down only if it must be.
+
+Nearly always git sends what lies in the work tree under the same name, so the bytes are compared with that file as
+they pass; as long as they agree there is nothing to spool, and the file itself is what gets stored. The first
+difference (`stash`, `add -p`, `hash-object --path`, a file being written) starts a spool: an unlinked file with the
+part that agreed, copied from the work tree, and everything after it. The bytes of the pipe are the truth: their hash is
+taken here, and the store refuses a source that does not have it.
+
+Text that begins like a manifest is kept in memory instead. A full disk must not stop the reading, since git sends the
+whole file before it listens: the error is kept for the end.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO, Final
+
+from blake3 import blake3
+
+from git_lepton.errors import LeptonError, ManifestError
+from git_lepton.store.manifest import MAX_BYTES, PREFIX
+from git_lepton.store.source import FileSource
+from git_lepton.values import Hash
+
+_COPY: Final = 1 << 20
+
+
+class Intake:
+    """Takes the content in pieces of any size; `close` it in the end."""
+
+    def __init__(self, twin: Path | None, spool_folder: Path) -> None:
+        """Prepare for a file that may equal the one at `twin`; a spool goes to `spool_folder`, made when needed."""
+        self.size = 0
+        self._hasher = blake3()
+        self._head = bytearray()
+        self._text: bytearray | None = None
+        self._spool_folder = spool_folder
+        self._spool: BinaryIO | None = None
+        self._error: LeptonError | OSError | None = None
+        self._twin = None if twin is None else _open_regular(twin)
+        self._buffer = bytearray()
+
+    @property
+    def text(self) -> bytes | None:
+        """The whole content where it begins like a manifest, else None."""
+        return None if self._text is None else bytes(self._text)
+
+    @property
+    def hash(self) -> Hash:
+        """BLAKE3 of what came."""
+        return Hash(self._hasher.hexdigest())
+
+    def feed(self, piece: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes; never raises."""
+        if self._text is None and len(self._head) < len(PREFIX):
+            self._head += piece
+            if len(self._head) < len(PREFIX):
+                return
+            if self._head.startswith(PREFIX):
+                self._text = bytearray()
+            piece = bytes(self._head)
+        if self._text is not None:
+            self._feed_text(piece)
+        else:
+            self._feed_weights(memoryview(piece))
+
+    def finish(self) -> None:
+        """Hear that all is there.
+
+        Raises:
+            ManifestError: text that begins like a manifest is too long for one.
+            OSError: the disk is full, or another error of the spool.
+        """
+        if self._text is None and 0 < len(self._head) < len(PREFIX):
+            self._feed_weights(memoryview(bytes(self._head)))
+        if self._twin is not None and self._error is None and os.fstat(self._twin).st_size != self.size:
+            self._try_spool()
+        if self._error is not None:
+            raise self._error
+
+    def source(self) -> FileSource:
+        """Where the bytes can be read again: the work-tree file, or the spool."""
+        if self._spool is not None:
+            return FileSource(self._spool.fileno())
+        assert self._twin is not None
+        return FileSource(self._twin)
+
+    def close(self) -> None:
+        """Give back files; a spool is gone then."""
+        self._leave_twin()
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
+    def _feed_text(self, piece: bytes | bytearray | memoryview) -> None:
+        assert self._text is not None
+        if len(self._text) + len(piece) > MAX_BYTES:
+            self._error = ManifestError(f"text that begins like a manifest is larger than {MAX_BYTES} bytes")
+        if self._error is None:
+            self._text += piece
+            self.size += len(piece)
+
+    def _feed_weights(self, piece: memoryview) -> None:
+        self._hasher.update(piece)
+        if self._error is None:
+            if self._twin is None and self._spool is None:
+                self._try_spool()
+            if self._twin is not None and not self._agrees(piece):
+                self._try_spool()
+            if self._spool is not None:
+                self._try_write(piece)
+        self.size += len(piece)
+
+    def _agrees(self, piece: memoryview) -> bool:
+        assert self._twin is not None
+        if len(self._buffer) < len(piece):
+            self._buffer = bytearray(len(piece))
+        try:
+            count = os.preadv(self._twin, [memoryview(self._buffer)[: len(piece)]], self.size)
+        except OSError:
+            return False
+        # startswith compares with memcmp; == between two memoryviews goes item by item.
+        return count == len(piece) and self._buffer.startswith(piece)
+
+    def _try_spool(self) -> None:
+        """From now on write down what comes, after what agreed so far."""
+        try:
+            self._spool_folder.mkdir(parents=True, exist_ok=True)
+            self._spool = TemporaryFile(dir=self._spool_folder, buffering=0)  # noqa: SIM115 - closed by close()
+            at = 0
+            while self._twin is not None and at < self.size:
+                block = os.pread(self._twin, min(_COPY, self.size - at), at)
+                if not block:
+                    break  # cut short meanwhile: the hash will not hold, and the store says so
+                self._write(block)
+                at += len(block)
+        except OSError as error:
+            self._error = error
+        self._leave_twin()
+
+    def _try_write(self, piece: memoryview) -> None:
+        try:
+            self._write(piece)
+        except OSError as error:
+            self._error = error
+
+    def _write(self, data: bytes | memoryview) -> None:
+        assert self._spool is not None
+        view = memoryview(data)
+        while view:
+            view = view[self._spool.write(view) :]
+
+    def _leave_twin(self) -> None:
+        if self._twin is not None:
+            os.close(self._twin)
+            self._twin = None
+
+
+def _open_regular(path: Path) -> int | None:
+    """A descriptor of the regular file at `path`, links not followed; None where there is none to be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
+    return fd

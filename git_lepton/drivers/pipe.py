@@ -1,0 +1,73 @@
+"""The pipes of the filter protocol: bytes in and out around `FilterServer`, which does no I/O itself.
+
+git writes files of any size through a pipe of 64 KiB; a larger pipe and reads of a whole pipe save most of the context
+switches. On the way out, the packet heads and the slices of a large buffer go to the kernel in one `writev`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Final
+
+from git_lepton.errors import FrameError
+from git_lepton.git.filterproto import Content, FilterServer, Received, Sent
+
+PIPE_BYTES: Final = 1 << 20
+"""What a process may ask for without privileges on Linux (fs.pipe-max-size)."""
+_SLICES_AT_ONCE: Final = 512  # below IOV_MAX, which is 1024 where it matters
+
+
+class GitWentAwayError(Exception):
+    """git ended, or stopped listening, in the middle of a request. It says so itself, so nobody need be told."""
+
+
+class FilterPipe:
+    """Our end of the conversation with git, as events."""
+
+    def __init__(self, stdin_fd: int, stdout_fd: int) -> None:
+        self._in, self._out = stdin_fd, stdout_fd
+        self._server = FilterServer()
+        self._buffer = bytearray(PIPE_BYTES)
+        for fd in (stdin_fd, stdout_fd):
+            with suppress(OSError, AttributeError):  # not a pipe, or not Linux
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def events(self) -> Iterator[Received]:
+        """What git says, until it closes the pipe; a `Content` is valid until the next event is asked for.
+
+        Raises:
+            FrameError: git would not write this.
+            GitWentAwayError: the pipe ended in the middle of a request.
+        """
+        view = memoryview(self._buffer)
+        while count := os.readv(self._in, [self._buffer]):
+            yield from self._server.receive(view[:count])
+        try:
+            self._server.end()
+        except FrameError as error:
+            raise GitWentAwayError from error
+
+    def send(self, *events: Sent) -> None:
+        """Tell git. Raises GitWentAwayError when it no longer listens."""
+        self._write([memoryview(piece) for event in events for piece in self._server.send(event)])
+
+    def send_blocks(self, blocks: Iterable[bytes]) -> None:
+        """Send a file's content; raises as `send`, and whatever `blocks` raises."""
+        for block in blocks:
+            self.send(Content(block))
+
+    def _write(self, pieces: list[memoryview]) -> None:
+        at = 0
+        while at < len(pieces):
+            try:
+                count = os.writev(self._out, pieces[at : at + _SLICES_AT_ONCE])
+            except BrokenPipeError as error:
+                raise GitWentAwayError from error
+            while at < len(pieces) and count >= len(pieces[at]):
+                count -= len(pieces[at])
+                at += 1
+            if count:
+                pieces[at] = pieces[at][count:]
