@@ -1,7 +1,8 @@
 """From an index back to bytes: chunks read, deltas undone, everything checked.
 
-Chunks are decoded by a few threads, a bounded number ahead of the consumer, and handed out in file order. Every chunk
-is compared with its hash in the index, so an error names the chunk; the file as a whole is the caller's to compare.
+Chunks are decoded by a few threads, a bounded number ahead of the consumer, and handed out in file order. A whole
+file is hashed by whoever takes it, so its chunks are not hashed as well: only when the file's hash is wrong are they
+looked at one by one, to name the one that is damaged.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class ChunkReader:
             raise CorruptError(f"object {oid} should be a chunk and is a {kind}")
         return data
 
-    def chunk(self, index: VersionIndex, row: int) -> memoryview:
-        """The raw bytes of chunk `row`, verified.
+    def chunk(self, index: VersionIndex, row: int, *, check: bool = True) -> memoryview:
+        """The raw bytes of chunk `row`; with `check` they are compared with their hash.
 
         Raises:
             MissingError: it, or a base of it, is not here.
@@ -56,13 +57,13 @@ class ChunkReader:
         def base(wanted: Hash) -> memoryview:
             if chunk.base is None or index.chunks[chunk.base].raw_hash != wanted:
                 raise FrameError("the frame is a delta of a chunk that the index does not name")
-            return self.chunk(index, chunk.base)
+            return self.chunk(index, chunk.base, check=check)
 
         try:
             header = read_header(frame)
             if header.raw_hash != chunk.raw_hash or header.raw_length != chunk.raw_length:
                 raise FrameError("it is the frame of another chunk")
-            return decode(frame, base)
+            return decode(frame, base, check=check)
         except (FrameError, CorruptError) as error:
             raise CorruptError(
                 f"chunk {chunk.raw_hash[:12]} (object {chunk.oid}) is damaged: {error.message}"
@@ -86,10 +87,11 @@ def in_order(task: Callable[[int], memoryview], rows: Iterable[int]) -> Iterator
 
 
 def file_bytes(reader: ChunkReader, index: VersionIndex) -> Iterator[memoryview]:
-    """The whole file in order.
+    """The whole file in order; its hash is the caller's to compare.
 
     Raises:
-        MissingError, CorruptError: as `ChunkReader.chunk`, when the chunk's turn comes.
+        MissingError: a chunk is not here, when its turn comes.
+        CorruptError: a chunk is malformed, likewise.
     """
     other = index.streams[0]
 
@@ -106,7 +108,7 @@ def file_bytes(reader: ChunkReader, index: VersionIndex) -> Iterator[memoryview]
                     ready += index.chunks[other_row].raw_length
                     other_row += 1
 
-    chunks = in_order(lambda row: reader.chunk(index, row), rows())
+    chunks = in_order(lambda row: reader.chunk(index, row, check=False), rows())
     rest = memoryview(b"")
     for segment in index.segments:
         left = segment.length

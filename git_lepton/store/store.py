@@ -69,10 +69,6 @@ class Store(Catalog):
 
     # Reading
 
-    def file_bytes(self, digest: Hash) -> Iterator[memoryview]:
-        """The file in order, every chunk checked; the caller checks the whole (`restore_to` does)."""
-        return reading.file_bytes(self.chunks, self.index(digest))
-
     def restore_to(self, digest: Hash, write: Callable[[memoryview], object]) -> None:
         """Write the file in order and compare the whole with its hash.
 
@@ -86,6 +82,8 @@ class Store(Catalog):
             write(piece)
             self.progress.advance(len(piece))
         if whole.hexdigest() != digest:
+            for problem in reading.check_chunks(self.chunks, index, lambda _: None):
+                raise problem.error
             raise CorruptError(f"version {digest[:12]} does not restore to its own hash", hint="git lepton fsck")
 
     def restore_file(self, digest: Hash, path: Path, *, mode: int | None = None) -> os.stat_result:
