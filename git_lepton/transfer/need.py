@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -25,6 +26,9 @@ from git_lepton.values import Hash, Oid
 
 _BATCH: Final = 50_000
 """Blobs asked for at once: bounds memory when a whole history is pushed."""
+_SMALL: Final = 256 << 10
+"""Blobs up to this size are read many at once; of larger ones, first only the beginning."""
+_GROUP_BYTES: Final = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,26 +152,59 @@ class NeedFinder:
         return needs
 
     def _read(self, blobs: Iterable[Oid]) -> None:
-        for blob, size in self._sizes(sorted(blobs)):
-            try:
-                text = manifest_text(self._repo, self._objects, blob, size)
-                parsed = None if text is None else manifest.parse(text)
-            except (ManifestError, MissingError):
-                parsed = None  # text that only begins like a manifest names no version
-            if parsed is not None:
-                self._seen[blob] = (parsed.blake3, parsed.size)
+        """Look into the blobs that are here; what a partial clone lacks came from a remote, with its weights."""
+        wanted = sorted(blobs)
+        self._seen.update(dict.fromkeys(wanted))
+        group: list[Oid] = []
+        total = 0
+        for blob, size in self._sizes(wanted):
+            if size > _SMALL:
+                with suppress(MissingError):
+                    self._note(blob, manifest_text(self._repo, self._objects, blob, size))
+                continue
+            if total + size > _GROUP_BYTES:
+                self._read_group(group)
+                group, total = [], 0
+            group.append(blob)
+            total += size
+        self._read_group(group)
 
     def _sizes(self, blobs: Sequence[Oid]) -> Iterator[tuple[Oid, int]]:
-        """Sizes of the blobs that are here; what a partial clone lacks came from a remote, with its weights."""
-        self._seen.update(dict.fromkeys(blobs))
-        if not blobs:
-            return
-        command = ("--no-replace-objects", "cat-file", "--buffer", "--batch-check=%(objectname) %(objectsize)")
-        output = self._repo.git(*command, input="".join(f"{b}\n" for b in blobs).encode()).stdout
-        for line in output.splitlines():
+        for line in self._cat_file("--batch-check=%(objectname) %(objectsize)", blobs).splitlines():
             oid, _, size = line.decode("ascii").partition(" ")
             if size.isdigit():
                 yield Oid(oid), int(size)
+
+    def _read_group(self, blobs: Sequence[Oid]) -> None:
+        """Read many small blobs through one process: those just committed are loose, and slow to read one by one."""
+        output = memoryview(self._cat_file("--batch=%(objectsize)", blobs))
+        at = 0
+        for blob in blobs:
+            head = bytes(output[at : at + 80]).partition(b"\n")[0]
+            start = at + len(head) + 1
+            if not head.isdigit():  # "<id> missing": it went meanwhile
+                at = start
+                continue
+            at = start + int(head) + 1
+            text = output[start : at - 1]
+            self._note(blob, bytes(text) if manifest.looks_like(text) else None)
+
+    def _note(self, blob: Oid, text: bytes | None) -> None:
+        with suppress(ManifestError):  # text that only begins like a manifest names no version
+            if text is not None:
+                found = manifest.parse(text)
+                self._seen[blob] = (found.blake3, found.size)
+
+    def _cat_file(self, mode: str, blobs: Sequence[Oid]) -> bytes:
+        if not blobs:
+            return b""
+        questions = "".join(f"{b}\n" for b in blobs).encode()
+        return self._repo.git("--no-replace-objects", "cat-file", "--buffer", mode, input=questions).stdout
+
+
+def deletes_weights(updates: Iterable[RefUpdate], null: Oid) -> list[str]:
+    """Refs of ours that a push would delete on the remote, as `git push --mirror` from an ordinary clone does."""
+    return [u.remote_ref for u in updates if u.local_oid == null and u.remote_ref.startswith(OURS)]
 
 
 def origin(repo: Repo, need: Need, tips: Sequence[Oid] = ()) -> Origin | None:

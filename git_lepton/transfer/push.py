@@ -24,11 +24,11 @@ from git_lepton.store.trees import GitObject
 from git_lepton.transfer import parts
 from git_lepton.transfer.cost import HOSTS, Cost, estimate, new_chunks, total, warnings
 from git_lepton.transfer.fetch import bring
-from git_lepton.transfer.need import Needs, origin
+from git_lepton.transfer.need import NeedFinder, Needs, RefUpdate, origin
 from git_lepton.transfer.pairs import Verdict, judge
 from git_lepton.transfer.places import HEADS, Advertised, Namespace, advertised
 from git_lepton.transfer.probe import HEADS_PRICE, known_namespace, namespace
-from git_lepton.transfer.remotes import candidates, host_of, push_url
+from git_lepton.transfer.remotes import candidates, host_of, push_url, store_remote
 from git_lepton.transfer.wraps import Wraps, own_commits, scratch
 from git_lepton.values import Hash, Oid
 
@@ -138,6 +138,36 @@ def push_needed(
             hint=f"fetch them from where they are (git lepton fetch --from <url>) and run: git lepton push {remote}",
         )
     return report
+
+
+def push_for_updates(
+    store: Store, remote: str, updates: Sequence[RefUpdate], *, progress: Progress | None = None
+) -> PushReport | None:
+    """What the pre-push hook does: have on the remote whatever the commits of a push need.
+
+    A push that brings no manifest asks the remote nothing.
+
+    Args:
+        store: where from.
+        remote: that git pushes to; the weights may go elsewhere (`remotes.store_remote`).
+        updates: what git told the hook.
+        progress: told of bytes that were sent.
+
+    Returns:
+        None when the push brings no manifest.
+
+    Raises:
+        MissingError: weights are nowhere to be had, or the remote cannot be reached.
+        GitError: the remote refuses them.
+        UsageError: lepton.toml names a store that was not confirmed, or is not valid.
+    """
+    finder = NeedFinder(store.repo, store.objects)
+    if not finder.for_updates(updates):
+        return None
+    listed = advertised(store.repo, remote, code=True)
+    needs = finder.for_updates(updates, listed.others)
+    target = store_remote(store.repo, remote)
+    return push_needed(store, target, needs, listed=listed if target == remote else None, progress=progress)
 
 
 def _missing_line(repo: Repo, needs: Needs, digest: Hash, why: str) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from git_lepton.errors import LeptonError
+from git_lepton.git.repo import discover
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.store import Store
 from git_lepton.transfer.fetch import bring
@@ -75,3 +77,27 @@ def test_versions_go_round_with_new_objects_only(server: Server, tmp_path: Path)
     assert restored(first, three.blake3) == restored(second, three.blake3)
     assert push_versions(first, "origin", [one.blake3, two.blake3, three.blake3]).pushed == ()
     git(bare, "fsck", "--strict")
+
+
+def test_repositories_of_sha_256(tmp_path: Path, env: dict[str, str]) -> None:
+    bare = make_bare(tmp_path / "srv" / "code.git", object_format="sha256")
+    stores = []
+    for name in ("first", "second"):
+        git(tmp_path, "init", "-q", "--object-format=sha256", name)
+        git(tmp_path / name, "remote", "add", "origin", bare.as_uri())
+        stores.append(Store(discover(tmp_path / name)))
+    one = add(stores[0], model_bytes())
+    two = add(stores[0], model_bytes(layer_1=9), one)
+    push_versions(stores[0], "origin", [one.blake3, two.blake3])
+    assert bring(stores[1], [two.blake3]).missing == {}
+    assert restored(stores[1], two.blake3) == model_bytes(layer_1=9)
+    three = add(stores[1], model_bytes(layer_1=8), two)
+    push_versions(stores[1], "origin", [three.blake3])
+    git(bare, "fsck", "--strict")
+
+
+def test_an_object_format_that_differs_is_refused(tmp_path: Path, env: dict[str, str]) -> None:
+    bare = make_bare(tmp_path / "srv" / "code.git", object_format="sha256")
+    store = clone(tmp_path / "work", origin=bare.as_uri())
+    with pytest.raises(LeptonError):
+        push_versions(store, "origin", [add(store, model_bytes()).blake3])

@@ -17,10 +17,11 @@ from git_lepton.store.manifest import Manifest
 from git_lepton.store.names import index_ref, model_ref
 from git_lepton.store.store import Store
 from git_lepton.transfer.fetch import bring
-from git_lepton.transfer.need import NeedFinder
+from git_lepton.transfer.need import NeedFinder, RefUpdate, deletes_weights
 from git_lepton.transfer.places import HEADS, advertised
 from git_lepton.transfer.probe import HEADS_PRICE
-from git_lepton.transfer.push import PART_SIZE_KEY, push_needed, push_versions
+from git_lepton.transfer.push import PART_SIZE_KEY, push_for_updates, push_needed, push_versions
+from git_lepton.values import Oid
 from tests.support import git, model_bytes, safetensors_bytes, weights
 from tests.transfer.kit import Received, add, clone, commit, restored, top
 from tests.transfer.servers import HEADS_AND_TAGS_ONLY, hook, make_bare
@@ -89,6 +90,24 @@ def test_many_versions_go_in_one_push_each_after_its_bases(
     assert trace.read_text().count("trace: built-in: git pack-objects") == 2  # one is the probe's
     assert len(refs(bare)) == 12
     assert_whole(bare, tmp_path, manifests[-1], model_bytes(rows=100, layer_1=15))
+
+
+def test_bases_that_lie_under_another_path_over_there_are_not_sent_again(store: Store, bare: Path) -> None:
+    """A chunk of the old tensor becomes a base of the new one: git's default, sparse walk would send it again."""
+    old = weights(1, 700_000)
+    new = bytearray(old)
+    for at in range(1_300_000, 1_700_000, 4):
+        new[at] ^= 1
+    one, two = (safetensors_bytes({"a": ("F32", (700_000,), data)}) for data in (old, bytes(new)))
+    base = add(store, one)
+    push_versions(store, "origin", [base.blake3])
+    tuned = add(store, two, base)
+    index = store.index(tuned.blake3)
+    assert index.bases
+    known = {c.oid for c in store.index(base.blake3).chunks}
+    with Received(bare) as received:
+        push_versions(store, "origin", [tuned.blake3])
+    assert received.bytes <= 1.01 * sum(c.stored_length for c in index.chunks if c.oid not in known) + 16_384
 
 
 @pytest.mark.parametrize("lost", ["index", "models"])
@@ -232,6 +251,36 @@ class TestNeeded:
         commit(later, "m.safetensors", manifest)
         push_needed(later, "backup", NeedFinder(later.repo, later.objects).for_tree("HEAD"))
         assert_whole(empty, tmp_path, manifest, data)
+
+    def test_the_hook_pushes_what_the_commits_bring(self, store: Store, bare: Path, tmp_path: Path) -> None:
+        first = add(store, model_bytes())
+        old = commit(store, "m.safetensors", first)
+        assert push_for_updates(store, "origin", [update(store, old)]) is not None
+        git(top(store), "push", "-q", "origin", "main")
+        second = add(store, model_bytes(layer_1=9), first)
+        tip = commit(store, "m.safetensors", second)
+        git(top(store), "update-ref", "-d", model_ref(first.blake3))  # not needed: the remote has that commit
+        report = push_for_updates(store, "origin", [update(store, tip)])
+        assert report is not None
+        assert report.pushed == (second.blake3,)
+        assert_whole(bare, tmp_path, second, model_bytes(layer_1=9))
+
+    def test_a_push_of_code_asks_nobody(self, store: Store, tmp_path: Path) -> None:
+        git(top(store), "remote", "set-url", "origin", str(tmp_path / "nowhere.git"))
+        (top(store) / "code.py").write_text("print()\n" * 100)
+        git(top(store), "add", "code.py")
+        git(top(store), "commit", "-q", "-m", "code")
+        tip = git(top(store), "rev-parse", "HEAD")
+        assert push_for_updates(store, "origin", [update(store, tip)]) is None
+
+    def test_deletions_of_weights_are_seen(self, store: Store) -> None:
+        null = store.repo.null_oid
+        deletion = RefUpdate("(delete)", null, "refs/lepton/index/" + "1" * 64, Oid("1" * 40))
+        assert deletes_weights([deletion, update(store, "2" * 40)], null) == [deletion.remote_ref]
+
+
+def update(store: Store, tip: str) -> RefUpdate:
+    return RefUpdate("refs/heads/main", Oid(tip), "refs/heads/main", store.repo.null_oid)
 
 
 class TestParts:
