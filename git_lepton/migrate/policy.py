@@ -58,12 +58,12 @@ def policy_for(
             if selection.wants(path) and not contents.of(oid).ours:
                 raise _contradicted(path, after)
             return oid
-        if path.rpartition(b"/")[2] in PROTECTED:
+        content = contents.of(oid)
+        if path.rpartition(b"/")[2] in PROTECTED and content.pointer is None:
             raise UsageError(
                 f"{_text(path)} would be stored as weights, and has to stay text",
-                hint="choose a pattern that does not match it",
+                hint="leave it out with --exclude, or choose a pattern that does not match it",
             )
-        content = contents.of(oid)
         empty = content.size == 0 and content.pointer is None  # the clean filter leaves it empty too
         return oid if content.ours or empty else convert(path, oid, content)
 

@@ -121,11 +121,6 @@ class TreeRewriter:
         old = self._attributes(entries.get(ATTRIBUTES), base)
         new = self._edit(base, old, tracked)
         before, after = self._step(before, base, old), self._step(after, base, new)
-        if new and new != old:
-            mode = entries[ATTRIBUTES].mode if ATTRIBUTES in entries else BLOB_MODE
-            entries[ATTRIBUTES] = TreeEntry(mode, ATTRIBUTES, self._put("blob", new))
-        elif new != old:
-            del entries[ATTRIBUTES]
         changed = new != old
         for name, entry in list(entries.items()):
             oid = self._entry(entry, base + name, before, after, tracked)
@@ -135,6 +130,11 @@ class TreeRewriter:
             elif oid != entry.oid:
                 entries[name] = TreeEntry(entry.mode, name, oid)
                 changed = True
+        if new and new != old:
+            mode = entries[ATTRIBUTES].mode if ATTRIBUTES in entries else BLOB_MODE
+            entries[ATTRIBUTES] = TreeEntry(mode, ATTRIBUTES, self._put("blob", new))
+        elif new != old:
+            del entries[ATTRIBUTES]
         if changed and not entries:
             return None
         self._done[key] = result = self._put("tree", encode_tree(entries.values())) if changed else tree

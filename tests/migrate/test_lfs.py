@@ -154,6 +154,19 @@ def test_raw_files_under_lfs_move_in_too_and_other_lines_stay(repo: Repo, folder
     assert git(folder, "show", "HEAD:m/keep.bin").startswith("\0")
 
 
+def test_a_file_of_git_that_lfs_holds_goes_along(repo: Repo, folder: Path) -> None:
+    write(folder, "m/.gitignore", pointer(b"x\n" * 99))
+    commit(
+        folder, "all", **{".gitattributes": b"m/** filter=lfs diff=lfs merge=lfs -text\n", "m/a": pointer(b"a" * 500)}
+    )
+    keep_lfs_object(folder, b"x\n" * 99)
+    keep_lfs_object(folder, b"a" * 500)
+    with Store(repo) as store:
+        execute_import(store, plan_import(repo, Request()))
+    assert restored(repo, "HEAD:m/.gitignore") == b"x\n" * 99
+    assert (folder / "m/.gitignore").read_bytes() == b"x\n" * 99
+
+
 def test_only_some_of_what_lfs_tracks(repo: Repo, folder: Path) -> None:
     write(folder, "p.png", pointer(b"p" * 500))
     commit(
