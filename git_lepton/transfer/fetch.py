@@ -11,7 +11,7 @@ telling what is here by commits O, and anchored all the same.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,7 @@ from git_lepton.store.store import Store
 from git_lepton.transfer.cost import new_chunks
 from git_lepton.transfer.indexes import FetchedIndex, fetch_indexes
 from git_lepton.transfer.places import Advertised, advertised
-from git_lepton.transfer.remotes import candidates
+from git_lepton.transfer.remotes import CONFIRMED_KEY, candidates, unconfirmed
 from git_lepton.values import Hash, Oid
 
 GROUP_BYTES: Final = 512 << 20
@@ -69,11 +69,7 @@ def bring(
     """
     job = _Job(store, progress or store.progress, [h for h in dict.fromkeys(hashes) if not store.has(h)])
     job.anchor_complete()
-    for remote in (candidates(store.repo) if remotes is None else remotes) if job.wanted else ():
-        job.from_remote(remote)
-        if not job.wanted:
-            break
-    return job.report()
+    return job.ask_each(remotes, job.take_versions)
 
 
 def bring_or_fail(
@@ -107,13 +103,7 @@ def bring_indexes(store: Store, hashes: Iterable[Hash], *, remotes: Sequence[str
     """
     wanted = [h for h in dict.fromkeys(hashes) if not store.has(h) and store.index_commit_of(h) is None]
     job = _Job(store, store.progress, wanted)
-    for remote in (candidates(store.repo) if remotes is None else remotes) if wanted else ():
-        listed = job.ask(remote)
-        if listed is not None:
-            job.keep_indexes(listed)
-        if not job.wanted:
-            break
-    return job.report()
+    return job.ask_each(remotes, job.take_indexes)
 
 
 def bring_streams(
@@ -179,8 +169,19 @@ class _Job:
         self._bytes = 0
         self._remote = ""
 
-    def report(self) -> FetchReport:
-        """What became of all of it."""
+    def ask_each(self, remotes: Sequence[str] | None, take: Callable[[Advertised], None]) -> FetchReport:
+        """Take what is wanted from each remote until nothing is; returns what became of all of it."""
+        for remote in (candidates(self._store.repo) if remotes is None else remotes) if self.wanted else ():
+            self._remote = remote
+            listed = self._ask()
+            if listed is not None:
+                take(listed)
+            if not self.wanted:
+                break
+        if self.wanted and remotes is None and (url := unconfirmed(self._store.repo)):
+            self._remote = url
+            for digest in self.wanted:
+                self.refuse(digest, f"not asked, since it was not confirmed here: git config {CONFIRMED_KEY} {url}")
         missing = {
             h: "; ".join(f"{remote}: {why}" for remote, why in self._reasons[h].items()) or "no remote to ask"
             for h in self.wanted
@@ -191,11 +192,10 @@ class _Job:
         """The remote being asked cannot give this version."""
         self._reasons[digest][self._remote] = why
 
-    def ask(self, remote: str) -> Advertised | None:
-        """What `remote` has; None, with the reason noted, when it cannot be reached."""
-        self._remote = remote
+    def _ask(self) -> Advertised | None:
+        """What the remote has; None, with the reason noted, when it cannot be reached."""
         try:
-            listed = advertised(self._store.repo, remote)
+            listed = advertised(self._store.repo, self._remote)
         except MissingError as error:
             for digest in self.wanted:
                 self.refuse(digest, error.message)
@@ -214,11 +214,8 @@ class _Job:
             except (MissingError, CorruptError):
                 continue  # a damaged index here is replaced by that of a remote
 
-    def from_remote(self, remote: str) -> None:
-        """Store what `remote` has of the versions wanted."""
-        listed = self.ask(remote)
-        if listed is None:
-            return
+    def take_versions(self, listed: Advertised) -> None:
+        """Store what the remote has of the versions wanted."""
         here = [h for h in self.wanted if listed.pair(h).model is not None]
         for digest in self.wanted:
             if digest in listed.pairs and digest not in here:
@@ -230,7 +227,7 @@ class _Job:
             if digest not in found and digest in self.wanted:
                 self._by_ref(listed, digest)
 
-    def keep_indexes(self, listed: Advertised) -> None:
+    def take_indexes(self, listed: Advertised) -> None:
         """Make refs for the indexes that the remote has of the versions wanted."""
         found = fetch_indexes(self._store, listed, self.wanted, self.refuse)
         transaction = Transaction(self._store.repo)

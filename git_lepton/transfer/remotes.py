@@ -45,6 +45,12 @@ def is_confirmed(repo: Repo, url: str) -> bool:
     return config_get(repo, CONFIRMED_KEY) == url
 
 
+def unconfirmed(repo: Repo) -> str | None:
+    """The address that lepton.toml names, if this clone has not agreed to it."""
+    url = store_url(repo)
+    return None if url is None or is_confirmed(repo, url) else url
+
+
 def confirm(repo: Repo, url: str) -> None:
     """Agree to `url` in this clone, and all its work trees."""
     config_set(repo, CONFIRMED_KEY, url)
@@ -56,24 +62,22 @@ def store_remote(repo: Repo, remote: str) -> str:
     Raises:
         UsageError: lepton.toml names an address that this clone has not agreed to, or is not valid.
     """
-    url = store_url(repo)
-    if url is None:
-        return remote
-    if not is_confirmed(repo, url):
+    refused = unconfirmed(repo)
+    if refused is not None:
         raise UsageError(
-            f"{config.FILE_NAME} sends weights to {url}, which was not confirmed in this clone",
-            hint=f"if that is right: git config {CONFIRMED_KEY} {url}",
+            f"{config.FILE_NAME} sends weights to {refused}, which was not confirmed in this clone",
+            hint=f"if that is right: git config {CONFIRMED_KEY} {refused}",
         )
-    return url
+    return store_url(repo) or remote
 
 
 def candidates(repo: Repo) -> list[str]:
     """Remotes to fetch weights from, the likeliest first: the confirmed store, the upstream, origin, the others."""
-    url = store_url(repo)
+    url = None if unconfirmed(repo) else store_url(repo)
     names = remote_names(repo)
     branch = os.fsdecode(repo.git("symbolic-ref", "--quiet", "--short", "HEAD", check=False).stdout).strip()
     upstream = config_get(repo, f"branch.{branch}.remote") if branch else None
-    ordered = [url if url is not None and is_confirmed(repo, url) else None, upstream, "origin", *names]
+    ordered = [url, upstream, "origin", *names]
     known = {*names, url}
     return list(dict.fromkeys(r for r in ordered if r is not None and r in known))
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from git_lepton.errors import MissingError
+from git_lepton.errors import MissingError, UsageError
 from git_lepton.git.remote import fetch_oids
+from git_lepton.git.repo import discover
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.names import index_ref, model_ref
 from git_lepton.store.store import Store
@@ -20,9 +21,9 @@ from git_lepton.transfer import fetch, remotes
 from git_lepton.transfer.fetch import bring, bring_indexes, bring_or_fail, bring_streams
 from git_lepton.transfer.places import HEADS
 from git_lepton.transfer.push import push_versions
-from git_lepton.values import Oid
+from git_lepton.values import Hash, Oid
 from tests.support import git, model_bytes
-from tests.transfer.kit import Received, add, clone, restored, top
+from tests.transfer.kit import Received, add, clone, commit, restored, top
 from tests.transfer.servers import http_server, make_bare, packs
 
 DATA = model_bytes(layers=6, rows=300)
@@ -69,19 +70,19 @@ def test_a_version_that_is_stored_costs_no_connection(store: Store, tmp_path: Pa
 
 def test_what_is_not_there_is_reported_by_remote(store: Store, manifest: Manifest, tmp_path: Path) -> None:
     git(top(store), "remote", "add", "gone", str(tmp_path / "gone.git"))
-    absent = "0" * 64
-    report = bring(store, [manifest.blake3, absent])  # type: ignore[list-item]
+    absent = Hash("0" * 64)
+    report = bring(store, [manifest.blake3, absent])
     assert report.brought == (manifest.blake3,)
-    why = report.missing[absent]  # type: ignore[index]
+    why = report.missing[absent]
     assert "origin: never pushed there" in why
     assert "gone: remote gone cannot be reached" in why
     with pytest.raises(MissingError, match=r"big\.safetensors \(version 000000000000\)") as caught:
-        bring_or_fail(store, {absent: "big.safetensors"})  # type: ignore[dict-item]
+        bring_or_fail(store, {absent: "big.safetensors"})
     assert caught.value.exit_code == 8
 
 
 def test_a_repository_without_remotes_says_so(repo_without_remote: Store) -> None:
-    assert list(bring(repo_without_remote, ["1" * 64]).missing.values()) == ["no remote to ask"]  # type: ignore[list-item]
+    assert list(bring(repo_without_remote, [Hash("1" * 64)]).missing.values()) == ["no remote to ask"]
 
 
 @pytest.fixture
@@ -199,13 +200,13 @@ class TestDamagedRemotes:
     def test_another_versions_refs_are_refused(
         self, store: Store, manifest: Manifest, bare: Path, tmp_path: Path
     ) -> None:
-        fake = "f" * 64
+        fake = Hash("f" * 64)
         for ref in (model_ref, index_ref):
-            git(bare, "update-ref", ref(fake), ref(manifest.blake3))  # type: ignore[arg-type]
-        report = bring(store, [fake])  # type: ignore[list-item]
+            git(bare, "update-ref", ref(fake), ref(manifest.blake3))
+        report = bring(store, [fake])
         assert report.brought == ()
-        assert "another version" in report.missing[fake]  # type: ignore[index]
-        assert not store.has(fake)  # type: ignore[arg-type]
+        assert "another version" in report.missing[fake]
+        assert not store.has(fake)
 
 
 class TestForks:
@@ -288,7 +289,9 @@ class TestStoreUrl:
 
     def test_it_counts_only_after_it_was_confirmed(self, store: Store, weights: Path) -> None:
         assert remotes.candidates(store.repo) == ["origin"]
-        with pytest.raises(Exception, match="was not confirmed"):
+        missing = bring(store, [Hash("1" * 64)]).missing
+        assert "was not confirmed here: git config lepton.storeUrl file://" in missing[Hash("1" * 64)]
+        with pytest.raises(UsageError, match="was not confirmed"):
             remotes.store_remote(store.repo, "origin")
         remotes.confirm(store.repo, weights.as_uri())
         assert remotes.candidates(store.repo) == [weights.as_uri(), "origin"]
@@ -310,3 +313,23 @@ class TestStoreUrl:
         (top(later) / "lepton.toml").unlink()  # as while a clone is being checked out: HEAD has it
         remotes.confirm(later.repo, weights.as_uri())
         assert bring(later, [manifest.blake3]).brought == (manifest.blake3,)
+
+
+@pytest.mark.parametrize("option", ["--depth=1", "--filter=blob:none", "--no-checkout", "--bare"])
+def test_every_kind_of_clone_gets_and_gives_versions(
+    store: Store, manifest: Manifest, bare: Path, tmp_path: Path, option: str
+) -> None:
+    git(bare, "config", "uploadpack.allowFilter", "true")
+    for n in range(2):
+        commit(store, f"m{n}.safetensors", manifest)
+    git(top(store), "push", "-q", "origin", "main")
+    git(tmp_path, "clone", "-q", option, bare.as_uri(), "kind")
+    kind = Store(discover(tmp_path / "kind"))
+    assert bring(kind, [manifest.blake3]).brought == (manifest.blake3,)
+    assert restored(kind, manifest.blake3) == DATA
+    later = add(kind, model_bytes(layers=6, rows=300, layer_2=77), manifest)
+    with Received(bare) as received:
+        push_versions(kind, "origin", [later.blake3])
+    assert received.bytes < 100_000
+    git(tmp_path / "kind", "gc", "-q", "--prune=now")
+    assert restored(Store(kind.repo), manifest.blake3) == DATA

@@ -88,3 +88,12 @@ def test_a_server_that_refuses_deletions_says_so(store: Store, chain: list[Manif
     hook(bare, "update", 'case "$3" in *[!0]*) exit 0;; esac\nexit 1\n')
     with pytest.raises(GitError, match="refuses to change"):
         execute(store.repo, plan(store, "origin", [chain[3].blake3]))
+
+
+def test_the_documented_hook_keeps_weights_on_a_server(store: Store, chain: list[Manifest], bare: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "git-protocol.md").read_text(encoding="utf-8")
+    hook(bare, "update", text.split("```sh\n")[1].split("```")[0])
+    with pytest.raises(GitError, match="refuses to change"):
+        execute(store.repo, plan(store, "origin", [chain[3].blake3]))
+    push_versions(store, "origin", [add(store, model_bytes(rows=200, layer_1=99), chain[3]).blake3])
+    assert len(advertised(store.repo, "origin").models()) == 5
