@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -76,8 +76,13 @@ def answer(verb: str, written: Written, *, as_json: bool) -> int:
         print_json(verb, written_fields(written.written, written.size, written.kept, written.missing))
     else:
         say(written_text(written.written, written.size, written.kept))
-    if written.missing:
-        note(unwritten_text(written.missing))
-        note("hint: git lepton pull --from URL asks another place; git lepton fsck tells what is damaged")
-        return EXIT_MISSING
-    return EXIT_OK
+    return tell_unwritten(written.missing)
+
+
+def tell_unwritten(missing: Mapping[str, str]) -> int:
+    """Explain on standard error which files still hold their manifest; the exit status."""
+    if not missing:
+        return EXIT_OK
+    note(unwritten_text(missing))
+    note("hint: git lepton pull --from URL asks another place; git lepton fsck tells what is damaged")
+    return EXIT_MISSING

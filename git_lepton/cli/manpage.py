@@ -27,7 +27,7 @@ _ENVIRONMENT: Final = (
 
 def pages() -> dict[str, str]:
     """All pages: file name to roff text."""
-    root = click.Context(cli, info_name="git lepton")
+    root = click.Context(cli, info_name="git lepton", **cli.context_settings)
     result = {"git-lepton.1": _root_page(root)}
     for section in SECTIONS.values():
         for name, (_, summary) in section.items():
