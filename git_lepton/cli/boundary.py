@@ -11,14 +11,12 @@ import errno
 import os
 import sys
 import time
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from git_lepton import __version__, proc
+from git_lepton import __version__
 from git_lepton.errors import (
     EXIT_INTERNAL,
     EXIT_INTERRUPTED,
@@ -27,6 +25,10 @@ from git_lepton.errors import (
     EXIT_USAGE,
     LeptonError,
 )
+from git_lepton.report.table import printable
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _DISK_ERRORS: Final = {
     errno.ENOSPC: "free some space, then run the command again: nothing was half stored",
@@ -38,6 +40,13 @@ _DISK_ERRORS: Final = {
 }
 
 
+class Session:
+    """What the boundary must know of a running verb. `report_folder` is set once the verb has found its repository."""
+
+    def __init__(self) -> None:
+        self.report_folder: Path | None = None
+
+
 def run(command: click.Command, arguments: Sequence[str]) -> int:
     """Run a click command and return the exit status for the process; nothing escapes but `SystemExit`."""
     status = _run(command, list(arguments))
@@ -47,9 +56,14 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
 
 
 def _run(command: click.Command, arguments: list[str]) -> int:
+    session = Session()
     try:
         result = command.main(
-            arguments, prog_name="git lepton", complete_var="_GIT_LEPTON_COMPLETE", standalone_mode=False
+            arguments,
+            prog_name="git lepton",
+            complete_var="_GIT_LEPTON_COMPLETE",
+            standalone_mode=False,
+            obj=session,
         )
         sys.stdout.flush()
         return result if isinstance(result, int) else EXIT_OK
@@ -72,21 +86,21 @@ def _run(command: click.Command, arguments: list[str]) -> int:
             name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
             _say(f"{name}{error.strerror}", _DISK_ERRORS[error.errno])
             return EXIT_NOT_MEASURED
-        return _unforeseen(error, arguments)
+        return _unforeseen(error, arguments, session)
     except Exception as error:  # the boundary: everything ends here
-        return _unforeseen(error, arguments)
+        return _unforeseen(error, arguments, session)
 
 
 def _say(message: str, hint: str | None) -> None:
-    click.echo(f"git-lepton: {message}", err=True)
+    click.echo(f"git-lepton: {printable(message)}", err=True)
     if hint is not None:
-        click.echo(f"hint: {hint}", err=True)
+        click.echo(f"hint: {printable(hint)}", err=True)
 
 
-def _unforeseen(error: Exception, arguments: Sequence[str]) -> int:
+def _unforeseen(error: Exception, arguments: Sequence[str], session: Session) -> int:
     if os.environ.get("GIT_LEPTON_DEBUG"):
-        traceback.print_exc()
-    path = _write_report(arguments)
+        sys.excepthook(type(error), error, error.__traceback__)
+    path = _write_report(arguments, session)
     where = "no report could be written" if path is None else f"the report is {path}"
     _say(
         f"an error that should not happen: {type(error).__name__}: {error} ({where})",
@@ -95,10 +109,12 @@ def _unforeseen(error: Exception, arguments: Sequence[str]) -> int:
     return EXIT_INTERNAL
 
 
-def _write_report(arguments: Sequence[str]) -> Path | None:
+def _write_report(arguments: Sequence[str], session: Session) -> Path | None:
     """Write the traceback and the versions to a fresh file: in the repository's lepton folder, else a temporary one."""
     import platform
     import tempfile
+    import traceback
+    from pathlib import Path
 
     text = (
         f"git-lepton {__version__}\n"
@@ -107,7 +123,7 @@ def _write_report(arguments: Sequence[str]) -> Path | None:
         f"arguments {list(arguments)!r}\n\n"
         f"{traceback.format_exc()}"
     )
-    for folder in (_lepton_folder(), Path(tempfile.gettempdir())):
+    for folder in (session.report_folder, Path(tempfile.gettempdir())):
         if folder is None:
             continue
         try:
@@ -119,12 +135,3 @@ def _write_report(arguments: Sequence[str]) -> Path | None:
             continue
         return Path(name)
     return None
-
-
-def _lepton_folder() -> Path | None:
-    """`lepton/` in the common git folder, or None outside a repository or when git is what failed."""
-    try:
-        done = proc.run(["git", "rev-parse", "--path-format=absolute", "--git-common-dir"], timeout=10)
-    except (LeptonError, OSError):
-        return None
-    return Path(os.fsdecode(done.stdout.rstrip(b"\n"))) / "lepton"

@@ -9,11 +9,13 @@ from typing import Any
 
 import click
 
+from git_lepton.cli.boundary import Session
 from git_lepton.errors import UsageError
 from git_lepton.git.repo import Repo, discover, require_git
 from git_lepton.progress import Progress
 from git_lepton.report.document import document
 from git_lepton.report.progress import for_terminal
+from git_lepton.report.table import printable
 
 
 def repository() -> Repo:
@@ -23,7 +25,12 @@ def repository() -> Repo:
         UsageError: there is none, or git is missing or too old.
     """
     require_git()
-    return discover()
+    repo = discover()
+    context = click.get_current_context(silent=True)
+    session = context.find_object(Session) if context is not None else None
+    if session is not None:
+        session.report_folder = repo.lepton_dir
+    return repo
 
 
 def work_tree(repo: Repo) -> Path:
@@ -51,13 +58,13 @@ def print_json(verb: str, fields: dict[str, Any]) -> None:
 
 
 def say(line: str = "") -> None:
-    """Print one line, or several, of the answer on standard output."""
-    click.echo(line)
+    """Print one line, or several, of the answer on standard output; what a terminal would obey is escaped."""
+    click.echo(printable(line))
 
 
 def note(line: str) -> None:
     """Print a remark on standard error: what is no answer, or must not disturb one that a program reads."""
-    click.echo(line, err=True)
+    click.echo(printable(line), err=True)
 
 
 def rev_and_paths(repo: Repo, words: Sequence[str], paths: Iterable[Path]) -> tuple[str | None, list[str]]:

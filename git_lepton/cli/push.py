@@ -42,7 +42,7 @@ def command(words: tuple[str, ...], everything: bool, dry_run: bool, as_json: bo
     """
     repo = repository()
     remote, revs = remote_and_revs(repo, words)
-    settle_store_url(repo)
+    settle_store_url(repo, tell=False)
     return run(
         repo,
         remote=store_remote(repo, remote or push_remote(repo)),

@@ -48,14 +48,17 @@ def push_remote(repo: Repo) -> str:
     return chosen
 
 
-def settle_store_url(repo: Repo) -> None:
-    """Ask once whether weights may come from and go to the address that lepton.toml names; told, where nobody is."""
+def settle_store_url(repo: Repo, *, tell: bool = True) -> None:
+    """Ask once whether weights may come from and go to the address that lepton.toml names.
+
+    Where there is nobody to ask, `tell` decides whether a hint is printed; a push fails with the same hint anyway.
+    """
     url = remotes.store_url(repo)
     if url is None or remotes.is_confirmed(repo, url):
         return
     if sys.stdin.isatty() and click.confirm(f"lepton.toml keeps weights at {url}. Use it in this clone?", err=True):
         remotes.confirm(repo, url)
-    else:
+    elif tell:
         note(f"hint: lepton.toml keeps weights at {url}; if that is right: git config {remotes.CONFIRMED_KEY} {url}")
 
 

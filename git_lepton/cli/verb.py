@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -64,6 +63,8 @@ class PathVerb(Verb):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Cut the paths off, then parse the rest."""
+        from pathlib import Path
+
         paths: list[str] = []
         if "--" in args:
             at = args.index("--")

@@ -16,6 +16,11 @@ def safe(name: str) -> str:
     return _UNSAFE.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), name)
 
 
+def printable(text: str) -> str:
+    """The same for text of several lines: line ends stay."""
+    return "\n".join(map(safe, text.split("\n")))
+
+
 def width(text: str) -> int:
     """Columns that `text` takes on a terminal."""
     if text.isascii():

@@ -14,6 +14,7 @@ import pytest
 
 from git_lepton import errors
 from git_lepton.cli.boundary import run
+from git_lepton.cli.context import repository
 
 KINDS = [
     (errors.UsageError("wrong"), 2),
@@ -58,6 +59,11 @@ def test_message_then_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "git-lepton: nothing here\nhint: git lepton pull\n"
 
 
+def test_names_cannot_disturb_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(raising(errors.MissingError("a\x1b[2Jb\udcff\n  list", hint="\u202e")), []) == 8
+    assert capsys.readouterr().err == "git-lepton: a\\x1b[2Jb\\udcff\n  list\nhint: \\u202e\n"
+
+
 def test_a_status_that_is_returned_is_the_exit_code() -> None:
     @click.command()
     def command() -> int:
@@ -71,7 +77,14 @@ def test_a_mistake_of_ours_leaves_a_report_in_the_repository(
 ) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     monkeypatch.chdir(tmp_path)
-    assert run(raising(ZeroDivisionError("by zero")), ["words"]) == 70
+
+    @click.command()
+    @click.argument("words", nargs=-1)
+    def command(words: tuple[str, ...]) -> int:
+        repository()
+        raise ZeroDivisionError("by zero")
+
+    assert run(command, ["words"]) == 70
     err = capsys.readouterr().err
     (report,) = (tmp_path / ".git" / "lepton").glob("report-*.txt")
     assert str(report) in err

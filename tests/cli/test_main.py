@@ -49,7 +49,7 @@ def test_version_and_help_import_nothing_but_click(arguments: list[str]) -> None
     loaded = set(done.stderr.split())
     assert not loaded & HEAVY
     ours = {name.removeprefix("git_lepton.") for name in loaded if name.startswith("git_lepton.")}
-    assert ours == {"cli", "cli.boundary", "cli.main", "cli.verb", "errors", "proc"}
+    assert ours == {"cli", "cli.boundary", "cli.main", "cli.verb", "errors", "report", "report.table"}
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

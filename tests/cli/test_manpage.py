@@ -37,6 +37,17 @@ def test_writing_removes_pages_of_verbs_that_are_gone(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("man") is None, reason="man is not installed")
+def test_git_finds_the_page_where_a_wheel_puts_it(tmp_path: Path) -> None:
+    """`git lepton --help` asks man, and man looks beside the folders of PATH."""
+    shutil.copytree(MAN, tmp_path / "share" / "man" / "man1")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git-lepton").touch(mode=0o755)
+    env = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "MANPAGER": "cat", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(["git", "lepton", "--help"], capture_output=True, text=True, check=False, env=env)
+    assert "EXIT STATUS" in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("man") is None, reason="man is not installed")
 def test_man_reads_the_page() -> None:
     done = subprocess.run(
         ["man", "--warnings", "-l", str(MAN / "git-lepton.1")],

@@ -160,3 +160,27 @@ def test_migrate(lepton: Lepton, repo: Repo, monkeypatch: pytest.MonkeyPatch) ->
     assert lepton("ls-files", "HEAD").out == ""
     assert lepton("migrate", "export", "--yes").out.startswith("nothing to do")
     assert lepton("migrate", "import", "--above", "lots").status == 2
+
+
+def test_weights_that_live_apart_from_the_code(
+    lepton: Lepton, clone: Repo, history: tuple[Manifest, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`[store] url`: used once it was confirmed in a clone, and not before."""
+    git(tmp_path, "init", "-q", "--bare", "weights.git")
+    url = f"file://{tmp_path}/weights.git"
+    Path("lepton.toml").write_text(f'[store]\nurl = "{url}"\n')
+    answer = lepton("push")
+    assert answer.status == 2
+    assert f"git config lepton.storeUrl {url}" in answer.err
+    assert url in lepton("fetch").err
+    git(Path.cwd(), "config", "lepton.storeUrl", url)
+    assert lepton("push").out.startswith(f"{url} got 3 versions")
+    assert len(refs(tmp_path / "weights.git")) == 3
+    git(Path.cwd(), "add", "lepton.toml")
+    git(Path.cwd(), "commit", "-q", "-m", "weights live elsewhere")
+    git(Path.cwd(), "push", "-q", "origin", "main")
+    assert clone.work_tree is not None
+    git(clone.work_tree, "pull", "-q")
+    git(clone.work_tree, "config", "lepton.storeUrl", url)
+    monkeypatch.chdir(clone.work_tree)
+    assert lepton("fetch", "origin").status == 0
