@@ -18,10 +18,9 @@ from git_lepton.report.progress import for_terminal
 from git_lepton.store.manifest import looks_like, parse
 from git_lepton.store.store import Store
 from git_lepton.store.tracked import STAGED, files_at
-from git_lepton.transfer.need import NeedFinder, RefUpdate, parse_updates
+from git_lepton.transfer.need import RefUpdate, parse_updates
 from git_lepton.transfer.places import OURS
-from git_lepton.transfer.push import push_needed
-from git_lepton.transfer.remotes import store_remote
+from git_lepton.transfer.push import push_for_updates
 from git_lepton.values import Oid
 
 ALLOW_DELETE_VARIABLE: Final = "GIT_LEPTON_ALLOW_DELETE"
@@ -123,14 +122,9 @@ def pre_push(repo: Repo, say: Say, remote: str, lines: bytes) -> int:
     updates = parse_updates(lines)
     if (status := _refuse_deletions(repo, say, updates)) != EXIT_OK:
         return status
-    if all(u.local_oid == repo.null_oid or u.remote_ref.startswith(OURS) for u in updates):
-        return EXIT_OK
     with Store(repo, progress=for_terminal()) as store:
-        needs = NeedFinder(repo, store.objects).for_updates(updates)
-        if not needs:
-            return EXIT_OK
         try:
-            report = push_needed(store, store_remote(repo, remote), needs)
+            report = push_for_updates(store, remote, updates)
         except (MissingError, UsageError) as error:
             if config_bool(repo, ALLOW_INCOMPLETE_KEY, default=False):
                 say(f"{error.message} (pushed all the same: {ALLOW_INCOMPLETE_KEY})")
@@ -138,7 +132,7 @@ def pre_push(repo: Repo, say: Say, remote: str, lines: bytes) -> int:
             _explain(say, error)
             say(f"    to push all the same: git -c {ALLOW_INCOMPLETE_KEY}=true push")
             return REFUSED
-    for note in report.notes:
+    for note in () if report is None else report.notes:
         say(note)
     return EXIT_OK
 

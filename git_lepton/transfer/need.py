@@ -202,17 +202,12 @@ class NeedFinder:
         return self._repo.git("--no-replace-objects", "cat-file", "--buffer", mode, input=questions).stdout
 
 
-def deletes_weights(updates: Iterable[RefUpdate], null: Oid) -> list[str]:
-    """Refs of ours that a push would delete on the remote, as `git push --mirror` from an ordinary clone does."""
-    return [u.remote_ref for u in updates if u.local_oid == null and u.remote_ref.startswith(OURS)]
-
-
 def origin(repo: Repo, need: Need, tips: Sequence[Oid] = ()) -> Origin | None:
     """Who brought this manifest: the oldest commit reachable from `tips` (default: all refs) that has it.
 
     Walks history: for messages only.
     """
-    command = ("log", "--no-show-signature", "--no-color", "--format=%h%x00%an%x00%as", f"--find-object={need.blob}")
+    command = ("-c", "log.showRoot=true", "log", "--no-show-signature", "--no-color", "--format=%h%x00%an%x00%as", f"--find-object={need.blob}")
     done = repo.git(*command, *(tips or ("--all",)), "--", check=False)
     lines = done.stdout.decode(errors="replace").splitlines()
     fields = lines[-1].split("\0") if done.status == 0 and lines else []

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from git_lepton.errors import GitError, LeptonError, MissingError
-from git_lepton.git.remote import PushResult, push
+from git_lepton.git.remote import PushResult, ls_remote, push
 from git_lepton.git.repo import Repo, config_int
 from git_lepton.progress import Progress
 from git_lepton.store.store import Store
@@ -325,7 +325,9 @@ class _Pusher:
                 # A part of another cut under this name is of no use any more.
                 leases = {ref: arrived[ref]} if ref in arrived else {}
                 result = push(repo, self._remote, [f"{piece.commit.oid}:{ref}"], leases=leases).get(ref)
-                if result is None or result.status == "rejected":
+                refused = result is None or result.status == "rejected"
+                # Another push of the same version makes the same part, perhaps at this moment.
+                if refused and ls_remote(repo, self._remote, [ref]).get(ref) != piece.commit.oid:
                     reason = result.summary if result else "no answer"
                     raise GitError(
                         ["push"], 1, f"{self._remote} refuses part {piece.name} of version {digest}: {reason}"

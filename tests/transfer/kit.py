@@ -16,6 +16,7 @@ from tests.transfer.servers import objects_in, packs
 def clone(folder: Path, **remotes: str) -> Store:
     """A new repository with these remotes (no `git clone`: the server may be empty)."""
     git(folder.parent, "init", "-q", "-b", "main", folder.name)
+    git(folder, "config", "fetch.fsckObjects", "true")
     for name, url in remotes.items():
         git(folder, "remote", "add", name, url)
     return Store(discover(folder))

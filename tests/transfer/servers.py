@@ -39,11 +39,12 @@ class Server:
 
 
 def make_bare(folder: Path, *, object_format: str = "sha1") -> Path:
-    """A bare repository that keeps each push as the pack that was sent, and allows anonymous pushes over http."""
+    """A bare repository that checks each push, keeps it as the pack that was sent, and lets anyone push over http."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     git(folder.parent, "init", "-q", "--bare", f"--object-format={object_format}", "-b", "main", str(folder))
     for key, value in (
         ("receive.unpackLimit", "1"),
+        ("receive.fsckObjects", "true"),
         ("gc.auto", "0"),
         ("http.receivepack", "true"),
         ("daemon.receivepack", "true"),

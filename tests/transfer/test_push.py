@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from git_lepton.errors import GitError, MissingError
+from git_lepton.git.repo import discover
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.names import index_ref, model_ref
 from git_lepton.store.store import Store
 from git_lepton.transfer.fetch import bring
-from git_lepton.transfer.need import NeedFinder, RefUpdate, deletes_weights
+from git_lepton.transfer.need import NeedFinder, RefUpdate
 from git_lepton.transfer.places import HEADS, advertised
 from git_lepton.transfer.probe import HEADS_PRICE
 from git_lepton.transfer.push import PART_SIZE_KEY, push_for_updates, push_needed, push_versions
@@ -265,6 +266,19 @@ class TestNeeded:
         assert report.pushed == (second.blake3,)
         assert_whole(bare, tmp_path, second, model_bytes(layer_1=9))
 
+    def test_old_versions_that_were_pruned_there_do_not_stop_a_new_branch(self, store: Store, bare: Path) -> None:
+        first = add(store, model_bytes())
+        commit(store, "m.safetensors", first)
+        tip = commit(store, "m.safetensors", add(store, model_bytes(layer_1=9), first))
+        push_for_updates(store, "origin", [update(store, tip)])
+        git(top(store), "push", "-q", "origin", "main")
+        for repository in (bare, top(store)):
+            for ref in (model_ref(first.blake3), index_ref(first.blake3)):
+                git(repository, "update-ref", "-d", ref)
+        report = push_for_updates(store, "origin", [update(store, tip)])
+        assert report is not None
+        assert report.pushed == ()
+
     def test_a_push_of_code_asks_nobody(self, store: Store, tmp_path: Path) -> None:
         git(top(store), "remote", "set-url", "origin", str(tmp_path / "nowhere.git"))
         (top(store) / "code.py").write_text("print()\n" * 100)
@@ -272,11 +286,6 @@ class TestNeeded:
         git(top(store), "commit", "-q", "-m", "code")
         tip = git(top(store), "rev-parse", "HEAD")
         assert push_for_updates(store, "origin", [update(store, tip)]) is None
-
-    def test_deletions_of_weights_are_seen(self, store: Store) -> None:
-        null = store.repo.null_oid
-        deletion = RefUpdate("(delete)", null, "refs/lepton/index/" + "1" * 64, Oid("1" * 40))
-        assert deletes_weights([deletion, update(store, "2" * 40)], null) == [deletion.remote_ref]
 
 
 def update(store: Store, tip: str) -> RefUpdate:
@@ -333,6 +342,28 @@ class TestParts:
             push_versions(store, "origin", [manifest.blake3])
         assert received.bytes < store.index(manifest.blake3).stored_bytes - 2 * 190 * 1024
         assert refs(bare) == {model_ref(manifest.blake3), index_ref(manifest.blake3)}
+        assert_whole(bare, tmp_path, manifest, data)
+
+    def test_two_clones_push_the_same_parts_at_once(
+        self, store: Store, bare: Path, tmp_path: Path, large: tuple[Manifest, bytes]
+    ) -> None:
+        manifest, data = large
+        hook(bare, "pre-receive", "sleep 0.1\n")
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                push_versions(Store(discover(top(store))), "origin", [manifest.blake3])
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=run) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert {r for r in refs(bare) if "tmp" not in r} == {model_ref(manifest.blake3), index_ref(manifest.blake3)}
         assert_whole(bare, tmp_path, manifest, data)
 
     def test_leftovers_of_a_finished_version_go_with_the_next_push(
