@@ -28,10 +28,15 @@ from git_lepton.store.store import Store
 
 @dataclass(slots=True)
 class Cleaner:
-    """Answers clean commands of one repository."""
+    """Answers clean commands of one repository.
+
+    Attributes:
+        stored: whether a version was stored that was not there before.
+    """
 
     store: Store
     kin: Kin = field(init=False)
+    stored: bool = False
 
     def __post_init__(self) -> None:
         self.kin = Kin(self.store)
@@ -63,6 +68,7 @@ class Cleaner:
         candidates = () if known else self.kin.relatives(path)
         with content.source() as source:
             added = self.store.add(source, os.fsdecode(path), file_hash=digest, candidates=candidates)
+        self.stored = self.stored or not known
         return added.to_bytes()
 
     def _clean_text(self, path: bytes, text: bytes) -> bytes:

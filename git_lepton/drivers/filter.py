@@ -22,7 +22,7 @@ from git_lepton.drivers.clean import Cleaner, spool_folder
 from git_lepton.drivers.install import ensure_hooks
 from git_lepton.drivers.pipe import FilterPipe, GitWentAwayError
 from git_lepton.drivers.smudge import Answered, Delayed, Smudger
-from git_lepton.drivers.worktree import materialise
+from git_lepton.drivers.worktree import write_answered
 from git_lepton.errors import EXIT_INTERNAL, EXIT_OK, FrameError, LeptonError
 from git_lepton.git.filterproto import (
     Answer,
@@ -38,6 +38,7 @@ from git_lepton.git.repo import Repo
 from git_lepton.report.progress import for_terminal
 from git_lepton.store import manifest
 from git_lepton.store.store import Store
+from git_lepton.store.tidying import tidy
 
 CAPABILITIES: Final = ("clean", "smudge", "delay")
 DEBUG_VARIABLE: Final = "GIT_LEPTON_DEBUG"
@@ -62,6 +63,8 @@ def run(repo: Repo, stdin_fd: int, stdout_fd: int) -> int:
         finally:
             os.close(out)
         session.write_late()
+        if session.cleaner.stored:
+            tidy(repo)
     return EXIT_OK
 
 
@@ -110,7 +113,7 @@ class _Session:
         if not self.smudger.late:
             return
         try:
-            done = materialise(self.store.repo, self.store, self.smudger.late)
+            done = write_answered(self.store.repo, self.store, self.smudger.late)
         except (LeptonError, OSError) as error:
             say(f"{len(self.smudger.late)} large files were left as manifests: {error}", "git lepton pull")
             return

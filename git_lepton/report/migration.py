@@ -55,7 +55,8 @@ def survey_fields(survey: Survey) -> dict[str, Any]:
 def plan_text(plan: Plan) -> str:
     """All that will happen, before it does."""
     if plan.empty:
-        return "nothing to do: no file matches, or all are as they should be already"
+        nothing = "nothing to do: no file matches, or all are as they should be already"
+        return "\n".join([nothing, *(f"warning: {safe(warning)}" for warning in plan.warnings)])
     lines = []
     if plan.unfinished:
         lines.append("an earlier migration was interrupted: its work tree will be settled")

@@ -207,7 +207,15 @@ def origin(repo: Repo, need: Need, tips: Sequence[Oid] = ()) -> Origin | None:
 
     Walks history: for messages only.
     """
-    command = ("-c", "log.showRoot=true", "log", "--no-show-signature", "--no-color", "--format=%h%x00%an%x00%as", f"--find-object={need.blob}")
+    command = (
+        "-c",
+        "log.showRoot=true",
+        "log",
+        "--no-show-signature",
+        "--no-color",
+        "--format=%h%x00%an%x00%as",
+        f"--find-object={need.blob}",
+    )
     done = repo.git(*command, *(tips or ("--all",)), "--", check=False)
     lines = done.stdout.decode(errors="replace").splitlines()
     fields = lines[-1].split("\0") if done.status == 0 and lines else []
