@@ -19,7 +19,19 @@ from git_lepton import __version__
 from git_lepton.cli.main import SECTIONS, cli
 from git_lepton.cli.verb import EXITS, Verb
 
+_CONFIGURATION: Final = (
+    (
+        "lepton.smudgeLimit",
+        "files above this size (512m) are written when git is done, since git holds an answer in memory",
+    ),
+    ("lepton.pushPartSize", "versions with more new bytes than this (1g) are pushed in parts"),
+    ("lepton.storeUrl", "the address in lepton.toml that this clone has agreed to"),
+    ("lepton.allowIncompletePush", "true lets a push pass although weights that it names are nowhere to be had"),
+    ("lepton.hooks", "false keeps the filter from installing hooks by itself"),
+    ("lepton.command", "how the hooks start git-lepton where it is not on PATH; git lepton init sets it"),
+)
 _ENVIRONMENT: Final = (
+    ("GIT_LEPTON_SKIP_SMUDGE", "set to 1, leaves manifests in the work tree; git lepton pull writes the weights later"),
     ("GIT_LEPTON_ALLOW_DELETE", "set to 1, lets a push delete refs below refs/lepton"),
     ("GIT_LEPTON_DEBUG", "set to anything, prints the traceback of an error that should not happen"),
 )
@@ -47,9 +59,10 @@ def _root_page(root: click.Context) -> str:
         for name, (_, summary) in verbs.items():
             lines += [".TP", rf"\fBgit-lepton-{_text(name)}\fR(1)", _text(summary)]
     lines += [".SH OPTIONS", *_options(root)]
-    lines += [".SH ENVIRONMENT"]
-    for name, meaning in _ENVIRONMENT:
-        lines += [".TP", rf"\fB{_text(name)}\fR", _text(meaning)]
+    for title, entries in (("CONFIGURATION", _CONFIGURATION), ("ENVIRONMENT", _ENVIRONMENT)):
+        lines.append(f".SH {title}")
+        for name, meaning in entries:
+            lines += [".TP", rf"\fB{_text(name)}\fR", _text(meaning)]
     lines += _exits(tuple(EXITS))
     lines += [".SH SEE ALSO", r"\fBgit\fR(1), \fBgitattributes\fR(5), \fBgithooks\fR(5)"]
     return "\n".join(lines) + "\n"

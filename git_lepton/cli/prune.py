@@ -37,10 +37,9 @@ _DAY = 86_400
 @click.option(
     "--grace",
     metavar="DAYS",
-    type=click.FloatRange(min=0),
+    type=float,
     default=GRACE_DAYS,
-    show_default=True,
-    help="Keep versions that came within this time.",
+    help=f"Keep versions that came within this time ({GRACE_DAYS} days).",
 )
 @dry_run_option
 @yes_option

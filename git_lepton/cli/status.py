@@ -32,10 +32,10 @@ _ADDABLE = ("modified", "new")
     exits=(EXIT_REFUSED, EXIT_NOT_MEASURED, EXIT_MISSING),
     examples=(
         ("git lepton status", "Files that changed, what git add would store, what the next push would send."),
-        ("git lepton status --remote", "Ask the remote which versions it lacks."),
+        ("git lepton status --ask", "Ask the remote which versions it lacks."),
     ),
 )
-@click.option("-r", "--remote", "ask", is_flag=True, help="Ask the remote instead of remembering the last push.")
+@click.option("--ask", is_flag=True, help="Ask the remote instead of remembering the last push.")
 @json_option
 @quiet_option
 def command(paths: tuple[Path, ...], ask: bool, as_json: bool, quiet: bool) -> int:

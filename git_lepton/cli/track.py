@@ -27,7 +27,7 @@ from git_lepton.store.store import Store
         ("git lepton track", "List what is tracked."),
     ),
 )
-@click.argument("patterns", nargs=-1)
+@click.argument("patterns", metavar="[PATTERN...]", nargs=-1)
 @click.option("--renormalize", is_flag=True, help="Stage files anew that are in git as raw content.")
 @json_option
 def command(patterns: tuple[str, ...], renormalize: bool, as_json: bool) -> int:

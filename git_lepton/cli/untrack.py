@@ -23,7 +23,7 @@ from git_lepton.store.store import Store
         ('git lepton untrack --renormalize "*.npz"', "And stage them as raw content now."),
     ),
 )
-@click.argument("patterns", nargs=-1, required=True)
+@click.argument("patterns", metavar="PATTERN...", nargs=-1, required=True)
 @click.option("--renormalize", is_flag=True, help="Stage files anew that are in git as manifests.")
 @json_option
 def command(patterns: tuple[str, ...], renormalize: bool, as_json: bool) -> int:

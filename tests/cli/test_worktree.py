@@ -47,12 +47,12 @@ def test_status_tells_what_an_add_would_store(lepton: Lepton, history: tuple[Man
 def test_status_tells_what_a_push_would_send(lepton: Lepton, history: tuple[Manifest, ...], remote: Path) -> None:
     answer = lepton("status")
     assert "origin probably lacks 3 versions of weights: about " in answer.out
-    asked = lepton("status", "--remote", "--json").json["outgoing"]
+    asked = lepton("status", "--ask", "--json").json["outgoing"]
     assert (asked["asked"], len(asked["versions"])) == (True, 3)
     assert lepton("push").status == 0
     git(Path.cwd(), "push", "-q", "origin", "main")
     assert lepton("status").out.endswith("origin has everything that was pushed from here\n")
-    assert lepton("status", "--remote").out.endswith("origin has everything\n")
+    assert lepton("status", "--ask").out.endswith("origin has everything\n")
 
 
 def test_status_of_a_broken_manifest(lepton: Lepton, history: tuple[Manifest, ...]) -> None:
