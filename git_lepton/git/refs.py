@@ -32,6 +32,7 @@ _RACE = re.compile(
     r"is at [0-9a-f]+ but expected|reference already exists|unable to resolve reference|is missing but expected"
     r"|Unable to create '.*\.lock': File exists|cannot lock references"
 )
+_LOCK = re.compile(r"Unable to create '(.*\.lock)': File exists")
 # Concurrent writers verify the same refs, and each verify is a lock: wait for it rather than fail in git's 100 ms.
 _PATIENCE: Final = ("-c", "core.filesRefLockTimeout=3000", "-c", "core.packedRefsTimeout=5000")
 
@@ -125,7 +126,11 @@ class Transaction:
             return
         message = done.stderr.decode(errors="replace").strip()
         if _RACE.search(message) or self._moved():
-            raise RaceLostError(f"refs were changed by another process: {message.removeprefix('fatal: ')}")
+            lock = _LOCK.search(message)
+            raise RaceLostError(
+                f"refs were changed by another process: {message.removeprefix('fatal: ')}",
+                hint=f"if no git runs here, one was killed: delete {lock[1]}" if lock else None,
+            )
         raise git_error(args, done)
 
     def _moved(self) -> bool:

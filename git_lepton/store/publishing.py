@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 
 from git_lepton.errors import MissingError, RaceLostError
 from git_lepton.git.packfile import PackWriter
@@ -85,11 +84,15 @@ def anchor(catalog: Catalog, index_bytes: bytes) -> None:
     parents = tuple(p for p in index.parents if p in here)
     with PackWriter(catalog.repo) as pack:
         write_objects(pack, objects)
-        with suppress(RaceLostError):  # another process anchored the same version: as good
+        try:
             publish(catalog, pack, index, objects, relied={}, parents=parents)
+        except RaceLostError:
+            if not catalog.has(digest):
+                raise
+            # another process anchored the same version: as good
     wrap = catalog.wrap_of(digest)
     if wrap is None:
-        raise RaceLostError(f"version {digest[:12]} could not be stored: another process keeps moving its refs")
+        raise RaceLostError(f"version {digest[:12]} was deleted by another process while it was stored")
     try:
         _require(catalog, index)
     except MissingError:

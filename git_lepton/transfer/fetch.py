@@ -245,7 +245,7 @@ class _Job:
         try:
             self._store.anchor(data)
         except (MissingError, FrameError, RaceLostError) as error:
-            self.refuse(digest, error.message)
+            self.refuse(digest, f"{error.message} ({error.hint})" if error.hint else error.message)
         else:
             self._done(digest, 0)
 
