@@ -65,12 +65,12 @@ class Smudger:
     """Answers smudge commands of one repository.
 
     Attributes:
-        late: paths answered with their manifest because of their size, to be written when git has closed the pipe.
+        late: files answered with their manifest because of their size, to be written when git has closed the pipe.
     """
 
     store: Store
     say: Callable[[str], None]
-    late: list[str] = field(default_factory=list)
+    late: dict[str, Manifest] = field(default_factory=dict)
     _waiting: dict[bytes, tuple[Manifest, bytes]] = field(default_factory=dict)
     _refused: dict[Hash, str] = field(default_factory=dict)
     _left: int = 0
@@ -91,7 +91,7 @@ class Smudger:
         if os.environ.get(SKIP_VARIABLE, "0") not in {"", "0"}:
             return Answered(text)
         if found.size > config_int(self.store.repo, LIMIT_KEY, default=DEFAULT_LIMIT):
-            self.late.append(os.fsdecode(command.pathname))
+            self.late[os.fsdecode(command.pathname)] = found
             return Answered(text)
         if command.can_delay:
             self._waiting[command.pathname] = (found, text)

@@ -22,6 +22,7 @@ from git_lepton import atomic
 from git_lepton.drivers.statcache import StatCache
 from git_lepton.errors import LeptonError, UsageError
 from git_lepton.git import indexfile
+from git_lepton.git.objectid import hash_object
 from git_lepton.git.repo import Repo
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.store import Store
@@ -39,6 +40,7 @@ conflict: the index has several versions.
 
 _BACKDATE_NS: Final = 2 * 10**9
 _SKIP_WORKTREE, _UNMERGED = "S", "M"
+_FILE_MODE: Final = 0o100644
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,21 @@ def materialise(
     return _write_all(repo, store, wanted, remotes, fetch, holds_manifest)
 
 
+def write_answered(repo: Repo, store: Store, answered: Mapping[str, Manifest]) -> Written:
+    """Write weights wherever the work tree still holds the manifest that smudge answered, whatever the index has.
+
+    Raises:
+        UsageError: the repository is bare.
+    """
+    top = work_tree(repo)
+    wanted = [
+        TrackedFile(path, _FILE_MODE, hash_object("blob", [found.to_bytes()], repo.object_format), found)
+        for path, found in answered.items()
+        if holds_manifest(top / path, found)
+    ]
+    return _write_all(repo, store, wanted, None, True, holds_manifest)
+
+
 def checkout_paths(
     repo: Repo,
     store: Store,
@@ -250,9 +267,19 @@ def _write_all(
                 _write_one(store, top, file, may_replace, outcome, cache)
     finally:
         store.progress.finish()
-        indexfile.refresh(repo, indexfile.patch_stat(repo, outcome.stats, outcome.blobs))
+        _settle_index(repo, outcome)
     written = tuple(os.fsdecode(path) for path in outcome.stats)
     return Written(written, outcome.missing, tuple(outcome.kept), outcome.size)
+
+
+def _settle_index(repo: Repo, outcome: _Outcome) -> None:
+    """Put stat data right; git does what we cannot, but only where the index means what was written."""
+    left = indexfile.patch_stat(repo, outcome.stats, outcome.blobs)
+    if left:
+        entries = indexfile.ls_files(repo, [b":(top,literal)" + path for path in left])
+        # update-index would stage a file of which the index has another version.
+        same = [e.path for e in entries if e.stage == 0 and e.oid == outcome.blobs[e.path]]
+        indexfile.refresh(repo, same)
 
 
 def _write_one(

@@ -66,12 +66,15 @@ class Work:
         for line in self.git("for-each-ref", "--format=%(refname)", "refs/lepton").splitlines():
             self.git("update-ref", "-d", line)
 
-    def cleans(self, *args: str) -> int:
-        """How many clean commands git sends while it runs `args`."""
+    def cleans(self, *args: str) -> list[str]:
+        """The paths that git has cleaned while it runs `args`."""
         trace = self.folder.parent / "trace"
         trace.unlink(missing_ok=True)
         self.git(*args, env={"GIT_TRACE_PACKET": str(trace)})
-        return trace.read_text(errors="replace").count("command=clean") if trace.exists() else 0
+        lines = trace.read_text(errors="replace").splitlines() if trace.exists() else []
+        asked = [line.rpartition("pathname=")[2] for line in lines if "pathname=" in line]
+        kinds = [line.rpartition("command=")[2] for line in lines if "git> command=" in line]
+        return [path for path, kind in zip(asked, kinds, strict=True) if kind == "clean"]
 
     def is_clean(self) -> bool:
         return self.git("status", "--porcelain") == ""
