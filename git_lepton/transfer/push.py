@@ -110,11 +110,10 @@ def push_versions(
     todo = {h: v for h, v in verdicts.items() if v.state not in {"whole", "unknown"}}
     pusher = _Pusher(store, remote, listed, progress or store.progress)
     plan = pusher.plan(todo)
-    notes = pusher.notes(plan)
     if todo and not dry_run:
         pusher.run(todo, plan)
     present = tuple(h for h, v in verdicts.items() if v.state == "whole")
-    return PushReport(tuple(todo), present, missing, plan.cost, notes)
+    return PushReport(tuple(todo), present, missing, plan.cost, pusher.notes(plan))
 
 
 def push_needed(
@@ -217,7 +216,7 @@ class _Pusher:
         return _Plan(tuple(batches), total(costs), {**owners, **own}, remade)
 
     def notes(self, plan: _Plan) -> tuple[str, ...]:
-        """What the user should know before this is paid."""
+        """What the user should know of the place and its limits; a probe may have found the place only now."""
         said: list[str] = []
         if plan.batches and known_namespace(self._repo, self._remote, self._listed) == HEADS:
             said.append(HEADS_PRICE)

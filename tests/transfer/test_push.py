@@ -213,10 +213,11 @@ class TestHeadsAndTagsOnly:
     def test_versions_go_to_heads_at_a_stated_price(self, store: Store, bare: Path, tmp_path: Path) -> None:
         hook(bare, "update", HEADS_AND_TAGS_ONLY)
         one = add(store, model_bytes())
-        push_versions(store, "origin", [one.blake3])
+        assert HEADS_PRICE in push_versions(store, "origin", [one.blake3]).notes
         assert refs(bare) == {HEADS.model(one.blake3), HEADS.index(one.blake3)}
         two = add(store, model_bytes(layer_1=5), one)
-        assert HEADS_PRICE in push_versions(store, "origin", [two.blake3]).notes
+        assert HEADS_PRICE in push_versions(store, "origin", [two.blake3], dry_run=True).notes
+        push_versions(store, "origin", [two.blake3])
         assert_whole(bare, tmp_path, two, model_bytes(layer_1=5))
         assert push_versions(store, "origin", [one.blake3, two.blake3]).pushed == ()
 
