@@ -6,9 +6,10 @@ learning (the rest is equal, tensor for tensor); the third with all layers learn
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     import numpy
@@ -58,8 +59,9 @@ def train_first(images: Images) -> MLPClassifier:
 
     pixels, digits = images.train
     model = MLPClassifier(_HIDDEN, random_state=_SEED)
-    for _ in range(12):
-        model.partial_fit(pixels[:_FIRST_IMAGES], digits[:_FIRST_IMAGES], classes=range(10))
+    with _one_thread():
+        for _ in range(12):
+            model.partial_fit(pixels[:_FIRST_IMAGES], digits[:_FIRST_IMAGES], classes=range(10))
     return model
 
 
@@ -69,13 +71,21 @@ def fine_tune(base: MLPClassifier, images: Images, *, steps: int, last_layer_onl
 
     pixels, digits = images.train
     model = MLPClassifier(_HIDDEN, random_state=_SEED, learning_rate_init=0.00002)
-    model.partial_fit(pixels[:10], digits[:10], classes=range(10))  # gives the network its shape
-    _copy_layers(base, model, range(len(base.coefs_)))
-    for _ in range(steps):
-        model.partial_fit(pixels, digits)
-        if last_layer_only:
-            _copy_layers(base, model, range(len(base.coefs_) - 1))
+    with _one_thread():
+        model.partial_fit(pixels[:10], digits[:10], classes=range(10))  # gives the network its shape
+        _copy_layers(base, model, range(len(base.coefs_)))
+        for _ in range(steps):
+            model.partial_fit(pixels, digits)
+            if last_layer_only:
+                _copy_layers(base, model, range(len(base.coefs_) - 1))
     return model
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Matrices as small as these are multiplied twice as fast by one thread as by several."""
+    from threadpoolctl import threadpool_limits
+
+    return cast("AbstractContextManager[object]", threadpool_limits(1))
 
 
 def _copy_layers(source: MLPClassifier, target: MLPClassifier, layers: range) -> None:
