@@ -46,7 +46,7 @@ def as_dtype(values: NDArray[np.float32], dtype: str) -> bytes:
     raise ValueError(dtype)
 
 
-def model_bytes(seed: int = 0, layers: int = 3, rows: int = 64, dtype: str = "F32", **changed: int) -> bytes:
+def model_bytes(seed: int = 0, *, layers: int = 3, rows: int = 64, dtype: str = "F32", **changed: int) -> bytes:
     """A small model; `layer_1=7` gives the weight of that layer another seed."""
     return safetensors_bytes(
         {

@@ -22,6 +22,7 @@ from git_lepton.progress import Progress
 from git_lepton.store.index import parse
 from git_lepton.store.names import MODELS, index_ref
 from git_lepton.store.store import Store
+from git_lepton.store.tidying import tidy
 from git_lepton.transfer.cost import new_chunks
 from git_lepton.transfer.indexes import FetchedIndex, fetch_indexes
 from git_lepton.transfer.places import Advertised, advertised
@@ -69,7 +70,10 @@ def bring(
     """
     job = _Job(store, progress or store.progress, [h for h in dict.fromkeys(hashes) if not store.has(h)])
     job.anchor_complete()
-    return job.ask_each(remotes, job.take_versions)
+    report = job.ask_each(remotes, job.take_versions)
+    if report.brought:
+        tidy(store.repo)
+    return report
 
 
 def bring_or_fail(

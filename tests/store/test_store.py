@@ -372,7 +372,7 @@ def test_two_writers_and_a_collector_at_once(repo: Repo) -> None:
         with Store(repo) as mine:
             previous = None
             for step in range(4):
-                data = model_bytes(layers=4, rows=256, **{f"layer_{step % 4}": worker * step + 1})
+                data = model_bytes(layers=4, rows=256, layer_2=worker * 10 + step)
                 manifest = add(mine, data, "m.safetensors", *([previous] if previous else []))
                 previous = manifest
                 out.append((manifest.blake3, data))
