@@ -18,6 +18,7 @@ import click
 
 from git_lepton import __version__
 from git_lepton.errors import (
+    EXIT_DIFFERS,
     EXIT_INTERNAL,
     EXIT_INTERRUPTED,
     EXIT_NOT_MEASURED,
@@ -80,7 +81,7 @@ def _run(command: click.Command, arguments: list[str]) -> int:
     except BrokenPipeError:
         # The reader (`head`, a pager) has enough. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
+        return EXIT_DIFFERS
     except OSError as error:
         if error.errno in _DISK_ERRORS:
             name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "

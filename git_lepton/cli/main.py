@@ -6,6 +6,7 @@ This module is what `git lepton --version` and `--help` import; it must stay as 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Final, cast
 
 import click
@@ -92,6 +93,15 @@ class LazyGroup(click.Group):
             ctx.fail(f"'{args[0]}' is not a command.{guess}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the verb. Click takes any broken pipe for a reader that has enough; an inner one is a fault."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            if _has_readers():
+                raise RuntimeError("another program closed its end of a pipe too early") from error
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the sections of verbs, from the table alone."""
         width = max(len(name) for verbs in SECTIONS.values() for name in verbs)
@@ -103,6 +113,16 @@ class LazyGroup(click.Group):
         """Write the exit codes."""
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), meaning) for code, meaning in EXITS.items()])
+
+
+def _has_readers() -> bool:
+    """Whether standard output and standard error still have somebody at their other ends."""
+    import select
+
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        poll.register(stream.fileno(), 0)
+    return not any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
 
 
 @click.group(

@@ -13,8 +13,10 @@ import click
 import pytest
 
 from git_lepton import errors
+from git_lepton.cli import completion
 from git_lepton.cli.boundary import run
 from git_lepton.cli.context import repository
+from git_lepton.cli.main import cli
 
 KINDS = [
     (errors.UsageError("wrong"), 2),
@@ -116,9 +118,21 @@ def test_debugging_prints_the_traceback(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_reader_that_stops_is_no_error() -> None:
+def test_a_pipe_that_breaks_inside_is_our_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(**_: object) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(tempfile, "tempdir", os.fspath(tmp_path))
+    monkeypatch.setattr(completion.command, "callback", broken)
+    assert run(cli, ["completion", "bash"]) == 70
+    assert "another program closed its end of a pipe" in capfd.readouterr().err
+
+
+def test_a_reader_that_stops_is_told_nothing() -> None:
     done = subprocess.run(
-        f"{sys.executable} -m git_lepton completion bash | head -c 1; echo ${{PIPESTATUS[0]}}",
+        f"{sys.executable} -m git_lepton completion bash | true",
         shell=True,
         executable="/bin/bash",
         capture_output=True,
