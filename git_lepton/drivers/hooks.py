@@ -13,6 +13,8 @@ from typing import Final
 from git_lepton.drivers.worktree import holds_manifest, work_tree
 from git_lepton.errors import EXIT_OK, LeptonError, ManifestError, MissingError, UsageError
 from git_lepton.git.attributes import check_attr
+from git_lepton.git.refs import list_refs
+from git_lepton.git.remote import ls_remote
 from git_lepton.git.repo import Repo, config_bool
 from git_lepton.report.progress import for_terminal
 from git_lepton.store.manifest import looks_like, parse
@@ -24,6 +26,8 @@ from git_lepton.transfer.push import push_for_updates
 from git_lepton.values import Oid
 
 ALLOW_DELETE_VARIABLE: Final = "GIT_LEPTON_ALLOW_DELETE"
+MIRROR_VARIABLE: Final = "GIT_LEPTON_MIRROR"
+"""Set by the pre-push script when the push is one with `--mirror`, which deletes without telling the hook."""
 ALLOW_INCOMPLETE_KEY: Final = "lepton.allowIncompletePush"
 REFUSED: Final = 1
 
@@ -120,7 +124,8 @@ def pre_push(repo: Repo, say: Say, remote: str, lines: bytes) -> int:
         LeptonError: the remote cannot be reached, or refuses.
     """
     updates = parse_updates(lines)
-    if (status := _refuse_deletions(repo, say, updates)) != EXIT_OK:
+    mirror = os.environ.get(MIRROR_VARIABLE, "0") not in {"", "0"}
+    if (status := _refuse_deletions(say, _deletions(repo, remote, updates, mirror))) != EXIT_OK:
         return status
     with Store(repo, progress=for_terminal()) as store:
         try:
@@ -137,8 +142,16 @@ def pre_push(repo: Repo, say: Say, remote: str, lines: bytes) -> int:
     return EXIT_OK
 
 
-def _refuse_deletions(repo: Repo, say: Say, updates: Sequence[RefUpdate]) -> int:
-    doomed = [u.remote_ref for u in updates if u.local_oid == repo.null_oid and u.remote_ref.startswith(OURS)]
+def _deletions(repo: Repo, remote: str, updates: Sequence[RefUpdate], mirror: bool) -> list[str]:
+    """Our refs that the push deletes on the remote. git names them, except those that a mirror does not have."""
+    found = {u.remote_ref for u in updates if u.local_oid == repo.null_oid and u.remote_ref.startswith(OURS)}
+    if mirror:
+        there = ls_remote(repo, remote, [f"{prefix}*" for prefix in OURS])
+        found |= there.keys() - {ref for prefix in OURS for ref in list_refs(repo, prefix)}
+    return sorted(found)
+
+
+def _refuse_deletions(say: Say, doomed: Sequence[str]) -> int:
     if not doomed or os.environ.get(ALLOW_DELETE_VARIABLE, "0") not in {"", "0"}:
         return EXIT_OK
     say(f"this push would delete {len(doomed)} refs of stored weights on the remote, {doomed[0]} first")

@@ -19,6 +19,7 @@ from git_lepton.errors import GitError, LeptonError, MissingError
 from git_lepton.git.remote import PushResult, ls_remote, push
 from git_lepton.git.repo import Repo, config_int
 from git_lepton.progress import Progress
+from git_lepton.store.names import index_ref, model_ref
 from git_lepton.store.store import Store
 from git_lepton.store.trees import GitObject
 from git_lepton.transfer import parts
@@ -164,7 +165,13 @@ def push_for_updates(
     if not finder.for_updates(updates):
         return None
     listed = advertised(store.repo, remote, code=True)
-    needs = finder.for_updates(updates, listed.others)
+    # What this very push carries (a mirror) must not be there when git comes to it: it expects to create those refs.
+    carried = {update.remote_ref for update in updates}
+    needs = {
+        h: found
+        for h, found in finder.for_updates(updates, listed.others).items()
+        if not {model_ref(h), index_ref(h)} <= carried
+    }
     target = store_remote(store.repo, remote)
     return push_needed(store, target, needs, listed=listed if target == remote else None, progress=progress)
 
