@@ -17,9 +17,9 @@ from git_lepton.git.refs import list_refs
 from git_lepton.git.remote import ls_remote
 from git_lepton.git.repo import Repo, config_bool
 from git_lepton.report.progress import for_terminal
-from git_lepton.store.manifest import looks_like, parse
+from git_lepton.store.manifest import parse
 from git_lepton.store.store import Store
-from git_lepton.store.tracked import STAGED, files_at
+from git_lepton.store.tracked import STAGED, files_at, manifest_text
 from git_lepton.transfer.need import RefUpdate, parse_updates
 from git_lepton.transfer.places import OURS
 from git_lepton.transfer.push import push_for_updates
@@ -78,13 +78,15 @@ def _staged(repo: Repo) -> dict[bytes, Oid]:
 
 
 def _not_a_manifest(store: Store, blob: Oid) -> str | None:
-    if store.objects.size(blob) == 0:
+    """Why a staged blob is not what the filter would have made; None when it is, or empty."""
+    size = store.objects.size(blob)
+    if size == 0:
         return None
-    data = bytes(store.objects.read(blob)[1])
-    if not looks_like(data):
+    text = manifest_text(store.repo, store.objects, blob, size)
+    if text is None:
         return "the filter did not run when it was added"
     try:
-        parse(data)
+        parse(text)
     except ManifestError as error:
         return error.message
     return None

@@ -162,9 +162,9 @@ def ensure_hooks(repo: Repo) -> list[str]:
     Returns:
         What was done, or what the user must do; nothing when all is well.
     """
-    if not config_bool(repo, HOOKS_KEY, default=True) or hookfiles.is_active(repo, "pre-push"):
+    if repo.work_tree is None or not config_bool(repo, HOOKS_KEY, default=True):
         return []
-    if _has_config_hooks(repo):
+    if hookfiles.is_active(repo, "pre-push") or _has_config_hooks(repo):
         return []
     if hookfiles.is_foreign(repo):
         return [

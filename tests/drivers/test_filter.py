@@ -7,12 +7,13 @@ import stat
 import subprocess
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from blake3 import blake3
 
 from git_lepton.store import manifest
 from tests.drivers.conftest import Work
-from tests.support import git, model_bytes
+from tests.support import git, model_bytes, safetensors_bytes
 
 NAME = "m.safetensors"
 
@@ -329,6 +330,42 @@ def test_a_new_version_is_stored_as_what_changed(work: Work) -> None:
     work.commit("two", {NAME: model_bytes(rows=4096, layer_1=5)})
     after = sum(p.stat().st_size for p in (work.folder / ".git/objects/pack").glob("*.pack"))
     assert after - before < before / 2
+
+
+def test_a_fine_tuned_copy_beside_another_is_stored_as_a_difference(work: Work) -> None:
+    base = np.random.default_rng(1).standard_normal(200_000, dtype=np.float32)
+    tuned = base + np.float32(1e-4) * np.random.default_rng(2).standard_normal(200_000, dtype=np.float32)
+    packs = work.folder / ".git/objects/pack"
+    sizes = []
+    for name, values in (("base", base), ("tuned", tuned)):
+        data = safetensors_bytes({"w": ("F32", (200_000,), values.tobytes())})
+        work.commit(name, {f"models/{name}.safetensors": data})
+        sizes.append(sum(p.stat().st_size for p in packs.glob("*.pack")))
+    assert sizes[1] - sizes[0] < 0.7 * sizes[0]
+
+
+def test_a_store_that_cannot_be_written_refuses_to_add_and_still_checks_out(work: Work, model: bytes) -> None:
+    work.commit("one", {NAME: model})
+    for path in sorted((work.folder / ".git/lepton").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (work.folder / ".git/lepton").rmdir()
+    (work.folder / ".git/lepton").write_bytes(b"in the way")
+    work.write("new.safetensors", model_bytes(layer_1=41))
+    done = work.run("add", "new.safetensors")
+    assert done.returncode != 0
+    assert b"git-lepton: new.safetensors: " in done.stderr
+    assert work.git("ls-files", "new.safetensors") == ""
+    text = work.blob(NAME)
+    (work.folder / NAME).unlink()
+    assert work.run("checkout", NAME).returncode == 0
+    assert work.read(NAME) == text
+
+
+def test_a_bare_repository_gets_no_hooks(work: Work, make: Callable[..., Work], model: bytes) -> None:
+    work.commit("one", {NAME: model})
+    bare = make("bare", clone=work.folder, options=("--bare", "--template="))
+    assert bare.run("archive", "HEAD", NAME).returncode == 0
+    assert not (bare.folder / "hooks").exists()
 
 
 def packets(*lines: bytes) -> bytes:
