@@ -1,4 +1,4 @@
-"""What `git add` calls: a weight file in, its manifest out (docs/git-protocol.md, "Clean").
+"""What `git add` calls: a weight file in, its manifest out (docs/filter-and-hooks.md, "Clean").
 
     empty                      stays empty: nothing is to be kept elsewhere, and no store is needed to restore it
     text of a valid manifest   itself: the weights were not fetched, or the file is cleaned twice

@@ -1,4 +1,4 @@
-"""What `git checkout` calls: a manifest in, the weight file out (docs/git-protocol.md, "Smudge").
+"""What `git checkout` calls: a manifest in, the weight file out (docs/filter-and-hooks.md, "Smudge").
 
 Smudge never fails over content. With `required=true` a failure makes git leave later files deleted and a clone exit
 128, so whatever cannot be restored (weights missing, remote unreachable, damaged, a newer manifest, no manifest at

@@ -123,9 +123,9 @@ def work_tree(repo: Repo) -> Path:
     return repo.work_tree
 
 
-def _tags(repo: Repo, paths: Iterable[str]) -> dict[str, str]:
+def _tags(repo: Repo, paths: Sequence[str]) -> dict[str, str]:
     """One letter of git for each path in the index: "S" skip-worktree, "M" unmerged, "H" otherwise."""
-    specs = [b":(top,literal)" + os.fsencode(p) for p in paths if p != "."]
+    specs = [] if "." in paths else [b":(top,literal)" + os.fsencode(p) for p in paths]
     output = repo.git("ls-files", "-t", "-z", "--full-name", "--", *specs).stdout
     return {os.fsdecode(line[2:]): chr(line[0]) for line in output.split(b"\0") if line}
 
@@ -152,7 +152,8 @@ def materialise(
         for file in files_at(repo, store.objects, STAGED, paths).files
         if tags.get(file.path) not in {_SKIP_WORKTREE, _UNMERGED} and holds_manifest(top / file.path, file.manifest)
     ]
-    return _write_all(repo, store, wanted, remotes, fetch, holds_manifest)
+    ready, missing = _fetch(store, wanted, remotes, fetch)
+    return _write_all(repo, store, ready, missing, holds_manifest)
 
 
 def write_answered(repo: Repo, store: Store, answered: Mapping[str, Manifest]) -> Written:
@@ -167,7 +168,8 @@ def write_answered(repo: Repo, store: Store, answered: Mapping[str, Manifest]) -
         for path, found in answered.items()
         if holds_manifest(top / path, found)
     ]
-    return _write_all(repo, store, wanted, None, True, holds_manifest)
+    ready, missing = _fetch(store, wanted, None, True)
+    return _write_all(repo, store, ready, missing, holds_manifest)
 
 
 def checkout_paths(
@@ -180,6 +182,8 @@ def checkout_paths(
     remotes: Sequence[str] | None = None,
 ) -> Written:
     """Write the weights of `rev` to the work tree, and with a revision also stage their manifests, as git does.
+
+    A file whose weights are nowhere to be had stays as it is, in the work tree and in the index.
 
     Args:
         repo: whose work tree.
@@ -201,19 +205,20 @@ def checkout_paths(
             f"no weight files at {', '.join(paths)} in {rev or 'the index'}",
             hint="git lepton ls-files lists weight files of a revision",
         )
-    if not force:
+    if files and not force:
         changed = [s.path for s in status(repo, store, [f.path for f in files]) if s.state == "modified"]
         changed += _untracked_in_the_way(top, files, tags)
         if changed:
             raise UsageError(
                 f"changes would be lost: {', '.join(changed)}", hint="add or move them first, or use --force"
             )
-    if rev != STAGED and files:
-        lines = (b"%o %s 0\t%s\0" % (f.mode, f.blob.encode(), os.fsencode(f.path)) for f in files)
+    ready, missing = _fetch(store, files, remotes, True)
+    if rev != STAGED and ready:
+        lines = (b"%o %s 0\t%s\0" % (f.mode, f.blob.encode(), os.fsencode(f.path)) for f in ready)
         repo.git("update-index", "-z", "--index-info", input=b"".join(lines))
     with StatCache(repo) as cache:
-        stale = [f for f in files if _state(top, f, "", True, cache) != "present"]
-    return _write_all(repo, store, stale, remotes, True, _over_anything)
+        stale = [f for f in ready if _state(top, f, "", True, cache) != "present"]
+    return _write_all(repo, store, stale, missing, _over_anything)
 
 
 def _untracked_in_the_way(top: Path, files: Iterable[TrackedFile], tags: Mapping[str, str]) -> list[str]:
@@ -239,27 +244,28 @@ class _Outcome:
     size: int = 0
 
 
-def _write_all(
-    repo: Repo,
-    store: Store,
-    files: Sequence[TrackedFile],
-    remotes: Sequence[str] | None,
-    fetch: bool,
-    may_replace: Callable[[Path, Manifest], bool],
-) -> Written:
-    """Fetch what is absent, write each file, and put the index right for all that were written."""
-    top = work_tree(repo)
+def _fetch(
+    store: Store, files: Sequence[TrackedFile], remotes: Sequence[str] | None, fetch: bool
+) -> tuple[list[TrackedFile], dict[str, str]]:
+    """Have the weights of `files` here: those that are, and for the paths of the others why not."""
     absent = dict.fromkeys(f.manifest.blake3 for f in files if not store.has(f.manifest.blake3))
     reasons: Mapping[Hash, str] = dict.fromkeys(absent, "not in this repository")
     if absent and fetch:
         reasons = bring(store, absent, remotes=remotes).missing
-    outcome = _Outcome()
-    ready = []
-    for file in files:
-        if (reason := reasons.get(file.manifest.blake3)) is not None:
-            outcome.missing[file.path] = reason
-        else:
-            ready.append(file)
+    ready = [f for f in files if f.manifest.blake3 not in reasons]
+    return ready, {f.path: reasons[f.manifest.blake3] for f in files if f.manifest.blake3 in reasons}
+
+
+def _write_all(
+    repo: Repo,
+    store: Store,
+    ready: Sequence[TrackedFile],
+    missing: dict[str, str],
+    may_replace: Callable[[Path, Manifest], bool],
+) -> Written:
+    """Write each file, and put the index right for all that were written."""
+    top = work_tree(repo)
+    outcome = _Outcome(missing=missing)
     store.progress.start("writing weights", sum(f.manifest.size for f in ready))
     try:
         with StatCache(repo) as cache:

@@ -168,6 +168,17 @@ def test_checkout_refuses_to_lose_changes_unless_forced(work: Work, model: bytes
     assert work.read(NAME) == model
 
 
+def test_checkout_of_missing_weights_changes_nothing(work: Work, model: bytes) -> None:
+    first = work.commit("one", {NAME: model})
+    work.forget()
+    work.commit("two", {NAME: model_bytes(layer_0=9)})
+    work.commit("none", {"code.py": b""})
+    with work.store() as store:
+        done = checkout_paths(work.repo, store, first)
+        assert (done.written, list(done.missing)) == ((), [NAME])
+    assert work.is_clean()
+
+
 def test_bare_repositories_have_no_work_tree(work: Work, make: Callable[..., Work], model: bytes) -> None:
     work.commit("one", {NAME: model})
     bare = make("bare", clone=work.folder, options=("--bare",))
