@@ -14,16 +14,15 @@ step prevents):
    to a repack, so it is looked at again and put back if it went;
 4. the caller moves its refs, then `release` removes the `.keep`.
 
-Several threads may `add` at once. Hashing, check sums and writing need no lock: an object's place is reserved under it,
-nothing more. The hash of the whole pack must begin with the header, so it can run along only if the number of objects
-was promised; otherwise the file is read once more at the end.
+Several threads may `add` at once. An object's hash, its check sums and its writing need no lock: its place is reserved
+under it. The hash of the whole pack goes through the objects in order and must begin with the header, so it can run
+along, under that lock, only if the number of objects was promised; otherwise the file is read once more at the end.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import queue
 import secrets
 import shutil
 import struct
@@ -50,7 +49,8 @@ ZLIB_STORED_HEADER: Final = b"\x78\x01"
 
 _HEADER: Final = struct.Struct(">4sII")
 _READ: Final = 4 << 20
-_QUEUED: Final = 16
+_IOV_MAX: Final = 1000
+_FLUSH_EVERY: Final = 64 << 20
 _PUBLISH_TRIES: Final = 3
 _PACK_MODE: Final = 0o444
 
@@ -136,26 +136,29 @@ def clean_stale(repo: Repo) -> list[Path]:
     return removed
 
 
-class _TrailerHash(threading.Thread):
-    """Hashes a growing pack in a thread, fed in order through a bounded queue."""
+class _EarlyFlush:
+    """Sends a growing file to the disk from time to time, so that the flush at its end finds little left to wait for."""
 
-    def __init__(self, algo: str, header: bytes) -> None:
-        super().__init__(name="pack-hash", daemon=True)
-        self._hasher = hashlib.new(algo, header, usedforsecurity=False)
-        self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
-        self.put = self._queue.put
-        self.start()
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._due = _FLUSH_EVERY
+        self._thread: threading.Thread | None = None
 
-    def run(self) -> None:
-        """Hash until the end is told."""
-        while (data := self._queue.get()) is not None:
-            self._hasher.update(data)
+    def grown(self, size: int) -> None:
+        """The file has `size` bytes now; called with the writer's lock held."""
+        if size >= self._due and (self._thread is None or not self._thread.is_alive()):
+            self._due = size + _FLUSH_EVERY
+            self._thread = threading.Thread(target=self._flush, name="pack-flush", daemon=True)
+            self._thread.start()
 
-    def digest(self) -> bytes:
-        """End the thread; the hash of all that was put."""
-        self.put(None)
-        self.join()
-        return self._hasher.digest()
+    def _flush(self) -> None:
+        with suppress(OSError):  # the flush at the end meets the same error, and tells it
+            getattr(os, "fdatasync", os.fsync)(self._fd)
+
+    def join(self) -> None:
+        """Wait for a flush that is under way."""
+        if self._thread is not None:
+            self._thread.join()
 
 
 class PackWriter:
@@ -173,7 +176,8 @@ class PackWriter:
         header = _HEADER.pack(b"PACK", 2, self._promised or 0)
         os.pwrite(self._fd, header, 0)
         self._size = len(header)
-        self._trailer = None if objects is None else _TrailerHash(repo.object_format, header)
+        self._trailer = None if objects is None else hashlib.new(repo.object_format, header, usedforsecurity=False)
+        self._early = _EarlyFlush(self._fd)
         self._open = True
         self._torn = False
         self.add("blob", [secrets.token_bytes(16)])
@@ -195,21 +199,23 @@ class PackWriter:
         oid = hash_object(kind, parts, self._repo.object_format)
         if oid in self._entries:
             return oid
-        start: Buffer = encode_object_header(TYPES[kind], size)
-        pieces = _deflate(parts) if compress else store_zlib(parts)
-        data = b"".join((start, *pieces))  # one write, one checksum: cheaper than many small calls under the lock
-        packed = zlib.crc32(data)
+        pieces = [encode_object_header(TYPES[kind], size), *(_deflate(parts) if compress else store_zlib(parts))]
+        length, check = 0, 0
+        for piece in pieces:
+            length, check = length + len(piece), zlib.crc32(piece, check)
         with self._lock:
             if not self._open:
                 raise UsageError("an object was added to a pack that is finished")
             if oid in self._entries:
                 return oid
-            offset, self._size = self._size, self._size + len(data)
-            self._entries[oid] = PackedObject(bytes.fromhex(oid), packed, offset)
+            offset, self._size = self._size, self._size + length
+            self._entries[oid] = PackedObject(bytes.fromhex(oid), check, offset)
+            self._early.grown(offset)
             if self._trailer is not None:
-                self._trailer.put(data)
+                for piece in pieces:
+                    self._trailer.update(piece)
         try:
-            _pwrite_all(self._fd, data, offset)
+            _pwrite_all(self._fd, pieces, offset)
         except BaseException:
             self._torn = True
             raise
@@ -225,10 +231,11 @@ class PackWriter:
             if not self._open or self._torn:
                 raise UsageError("a pack cannot be finished twice, or after an object of it could not be written")
             self._open = False
+        self._early.join()
         index_path = self._folder / atomic.owned_name(".index-part")  # gc deletes an .idx whose pack it cannot see
         try:
             digest = self._digest()
-            _pwrite_all(self._fd, digest, self._size)
+            _pwrite_all(self._fd, [digest], self._size)
             os.fchmod(self._fd, _PACK_MODE)
             atomic.fsync_file(self._fd)
             index = encode_index(list(self._entries.values()), digest, self._repo.object_format)
@@ -247,10 +254,8 @@ class PackWriter:
 
     def _digest(self) -> bytes:
         """The hash of the whole pack: ready if the promise was kept, otherwise by reading it once more."""
-        running = self._trailer.digest() if self._trailer is not None else b""
-        self._trailer = None
-        if len(self._entries) == self._promised:
-            return running
+        if self._trailer is not None and len(self._entries) == self._promised:
+            return self._trailer.digest()
         os.pwrite(self._fd, _HEADER.pack(b"PACK", 2, len(self._entries)), 0)
         return _hash_file(self._fd, self._size, self._repo.object_format)
 
@@ -262,9 +267,7 @@ class PackWriter:
             self._discard()
 
     def _discard(self) -> None:
-        if self._trailer is not None:
-            self._trailer.digest()
-            self._trailer = None
+        self._early.join()
         os.close(self._fd)
         self._path.unlink(missing_ok=True)
 
@@ -371,11 +374,15 @@ def _deflate(parts: Sequence[Buffer]) -> list[Buffer]:
     return [*(packer.compress(part) for part in parts), packer.flush()]
 
 
-def _pwrite_all(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view.nbytes:
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
+def _pwrite_all(fd: int, pieces: Sequence[Buffer], offset: int) -> None:
+    waiting = [memoryview(piece) for piece in pieces if len(piece)]
+    while waiting:
+        written = os.pwritev(fd, waiting[:_IOV_MAX], offset)
+        offset += written
+        while waiting and written >= len(waiting[0]):
+            written -= len(waiting.pop(0))
+        if written:
+            waiting[0] = waiting[0][written:]
 
 
 def _hash_file(fd: int, size: int, algo: str) -> bytes:

@@ -210,7 +210,7 @@ def test_objects_elsewhere(repo: Repo, tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_torn_pack_is_never_finished(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     with PackWriter(repo) as writer:
         with monkeypatch.context() as broken:
-            broken.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+            broken.setattr(os, "pwritev", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
             with pytest.raises(OSError, match="No space"):
                 writer.add("blob", [b"x"])
         with pytest.raises(UsageError):
