@@ -137,7 +137,7 @@ def clean_stale(repo: Repo) -> list[Path]:
 
 
 class _EarlyFlush:
-    """Sends a growing file to the disk from time to time, so that the flush at its end finds little left to wait for."""
+    """Sends a growing file to the disk from time to time, so that the flush at its end has little to wait for."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
