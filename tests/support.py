@@ -82,3 +82,8 @@ def git(folder: Path, *args: str, env: Mapping[str, str] | None = None, check: b
     if check and done.returncode:
         raise AssertionError(f"git {' '.join(args)} -> {done.returncode}\n{done.stdout.decode()}{done.stderr.decode()}")
     return os.fsdecode(done.stdout).removesuffix("\n")
+
+
+def without_program(path: str) -> str:
+    """A PATH without any folder that has git-lepton: neither a test's own nor that of a virtual environment."""
+    return os.pathsep.join(p for p in path.split(os.pathsep) if not (Path(p) / "git-lepton").exists())

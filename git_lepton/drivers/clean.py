@@ -17,13 +17,16 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from git_lepton.drivers.graphs import external_cuts
 from git_lepton.drivers.intake import Intake
 from git_lepton.drivers.kin import Kin
 from git_lepton.errors import ManifestError
 from git_lepton.git.objectid import hash_object
 from git_lepton.store import manifest
 from git_lepton.store.manifest import Manifest
+from git_lepton.store.source import FileSource
 from git_lepton.store.store import Store
+from git_lepton.store.survey import Surveyor
 
 
 @dataclass(slots=True)
@@ -45,7 +48,11 @@ class Cleaner:
         """Where the content of `path` goes as it arrives."""
         top = self.store.repo.work_tree
         twin = None if top is None else top / os.fsdecode(path)
-        return Intake(twin, spool_folder(self.store))
+
+        def surveyor(source: FileSource) -> Surveyor:
+            return self.store.surveyor(source, os.fsdecode(path), cuts=self._cuts(path))
+
+        return Intake(twin, spool_folder(self.store), surveyor)
 
     def clean(self, path: bytes, content: Intake) -> bytes:
         """The bytes that git is to track for this content.
@@ -67,9 +74,20 @@ class Cleaner:
             return staged.to_bytes()
         candidates = () if known else self.kin.relatives(path)
         with content.source() as source:
-            added = self.store.add(source, os.fsdecode(path), file_hash=digest, candidates=candidates)
+            added = self.store.add(
+                source,
+                os.fsdecode(path),
+                file_hash=digest,
+                candidates=candidates,
+                cuts=self._cuts(path),
+                surveyed=content.surveyed,
+            )
         self.stored = self.stored or not known
         return added.to_bytes()
+
+    def _cuts(self, path: bytes) -> tuple[int, ...]:
+        top = self.store.repo.work_tree
+        return () if top is None else external_cuts(top / os.fsdecode(path))
 
     def _clean_text(self, path: bytes, text: bytes) -> bytes:
         if manifest.is_newer(text):

@@ -4,7 +4,8 @@ Nearly always git sends what lies in the work tree under the same name, so the b
 they pass; as long as they agree there is nothing to spool, and the file itself is what gets stored. The first
 difference (`stash`, `add -p`, `hash-object --path`, a file being written) starts a spool: an unlinked file with the
 part that agreed, copied from the work tree, and everything after it. The bytes of the pipe are the truth: their hash is
-taken here, and the store refuses a source that does not have it.
+taken here, and the store refuses a source that does not have it. Blocks of a large file that agree go through the
+store's surveyor on their way, in a second thread, so that storing the file does not begin by reading it again.
 
 Text that begins like a manifest is kept in memory instead. A full disk must not stop the reading, since git sends the
 whole file before it listens: the error is kept for the end.
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, Final
@@ -23,17 +26,28 @@ from blake3 import blake3
 from git_lepton.errors import LeptonError, ManifestError
 from git_lepton.store.manifest import MAX_BYTES, PREFIX
 from git_lepton.store.source import FileSource
+from git_lepton.store.survey import Survey, Surveyor
 from git_lepton.values import Hash
 
 _COPY: Final = 1 << 20
+
+SURVEYED_FROM: Final = 8 << 20
+"""Content from this size on is surveyed while it passes, so that storing it reads the file once less."""
+
+MakeSurveyor = Callable[[FileSource], Surveyor]
 
 
 class Intake:
     """Takes the content in pieces of any size; `close` it in the end."""
 
-    def __init__(self, twin: Path | None, spool_folder: Path) -> None:
+    def __init__(self, twin: Path | None, spool_folder: Path, make_surveyor: MakeSurveyor | None = None) -> None:
         """Prepare for a file that may equal the one at `twin`; a spool goes to `spool_folder`, made when needed."""
         self.size = 0
+        self._make_surveyor = make_surveyor
+        self._surveyor: Surveyor | None = None
+        self._surveyed: Survey | None = None
+        self._block = bytearray()
+        self._filled = self._at = 0
         self._hasher = blake3()
         self._head = bytearray()
         self._text: bytearray | None = None
@@ -41,12 +55,16 @@ class Intake:
         self._spool: BinaryIO | None = None
         self._error: LeptonError | OSError | None = None
         self._twin = None if twin is None else _open_regular(twin)
-        self._buffer = bytearray()
 
     @property
     def text(self) -> bytes | None:
         """The whole content where it begins like a manifest, else None."""
         return None if self._text is None else bytes(self._text)
+
+    @property
+    def surveyed(self) -> Survey | None:
+        """The survey of the content, if it was large and is what the work tree has."""
+        return self._surveyed
 
     @property
     def hash(self) -> Hash:
@@ -76,8 +94,11 @@ class Intake:
         """
         if self._text is None and 0 < len(self._head) < len(PREFIX):
             self._feed_weights(memoryview(bytes(self._head)))
-        if self._twin is not None and self._error is None and os.fstat(self._twin).st_size != self.size:
-            self._try_spool()
+        if self._twin is not None and self._error is None:
+            if self._at != self._filled or os.fstat(self._twin).st_size != self.size or not self._is_surveyed():
+                self._differ()
+            elif self._surveyor is not None:
+                self._surveyed = self._surveyor.finish()
         if self._error is not None:
             raise self._error
 
@@ -91,6 +112,9 @@ class Intake:
     def close(self) -> None:
         """Give back files; a spool is gone then."""
         self._leave_twin()
+        if self._surveyor is not None:
+            self._surveyor.close()
+            self._surveyor = None
         if self._spool is not None:
             self._spool.close()
             self._spool = None
@@ -104,26 +128,71 @@ class Intake:
             self.size += len(piece)
 
     def _feed_weights(self, piece: memoryview) -> None:
-        self._hasher.update(piece)
-        if self._error is None:
-            if self._twin is None and self._spool is None:
+        if self.size == 0 and self._twin is not None:
+            self._begin_comparing(self._twin)
+        while len(piece) and self._twin is not None and self._error is None:
+            if self._at == self._filled and not self._load():
+                self._differ()
+                break
+            # startswith compares with memcmp; == between two memoryviews goes item by item.
+            part = piece[: self._filled - self._at]
+            if not self._block.startswith(part, self._at):
+                self._differ()
+                break
+            self._at += len(part)
+            self.size += len(part)
+            piece = piece[len(part) :]
+            if self._at == self._filled:
+                self._confirm()
+        if len(piece):
+            self._hasher.update(piece)
+            if self._spool is None and self._error is None:
                 self._try_spool()
-            if self._twin is not None and not self._agrees(piece):
-                self._try_spool()
-            if self._spool is not None:
+            if self._error is None:
                 self._try_write(piece)
-        self.size += len(piece)
+            self.size += len(piece)
 
-    def _agrees(self, piece: memoryview) -> bool:
+    def _begin_comparing(self, twin: int) -> None:
+        if self._make_surveyor is not None and os.fstat(twin).st_size >= SURVEYED_FROM:
+            with suppress(LeptonError), FileSource(twin) as source:  # it changes just now: then it is only compared
+                self._surveyor = self._make_surveyor(source)
+
+    def _is_surveyed(self) -> bool:
+        """Whether the surveyor, if there is one, has had the whole file that it was made for."""
+        return self._surveyor is None or self._surveyor.size == self._surveyor.layout.size
+
+    def _load(self) -> bool:
+        """Read the next block of the work tree's file; False at its end."""
         assert self._twin is not None
-        if len(self._buffer) < len(piece):
-            self._buffer = bytearray(len(piece))
+        surveyor = self._surveyor
+        self._block = surveyor.buffer() if surveyor else self._block or bytearray(_COPY)
         try:
-            count = os.preadv(self._twin, [memoryview(self._buffer)[: len(piece)]], self.size)
+            self._filled, self._at = os.preadv(self._twin, [self._block], self.size), 0
         except OSError:
-            return False
-        # startswith compares with memcmp; == between two memoryviews goes item by item.
-        return count == len(piece) and self._buffer.startswith(piece)
+            self._filled = self._at = 0
+        return self._filled > 0
+
+    def _confirm(self) -> None:
+        """All of the block came through the pipe, too."""
+        if self._surveyor is None:
+            self._hasher.update(memoryview(self._block)[: self._filled])
+        elif self._surveyor.size + self._filled > self._surveyor.layout.size:
+            self._at = 0
+            self._hasher.update(memoryview(self._block)[: self._filled])
+            self._filled = 0
+            self._differ()  # the file grew since it was looked at
+        else:
+            self._surveyor.take(self._block, self._filled)
+            self._hasher = self._surveyor.whole
+
+    def _differ(self) -> None:
+        """The content is not what the work tree has: keep what agreed, and from now on write down what comes."""
+        self._hasher.update(memoryview(self._block)[: self._at] if self._at < self._filled else b"")
+        self._at = self._filled = 0
+        self._try_spool()
+        if self._surveyor is not None:
+            self._surveyor.close()
+            self._surveyor = None
 
     def _try_spool(self) -> None:
         """From now on write down what comes, after what agreed so far."""

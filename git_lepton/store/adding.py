@@ -29,6 +29,14 @@ _TRIES: Final = 5
 _GATHER: Final = 4 << 20
 
 
+def lay_out(catalog: Catalog, source: Source, path: str, cuts: Sequence[int]) -> Layout:
+    """Where the tensors of a file lie; a file that its parser refuses has none, and the user is told why."""
+    layout, warning = formats.parse(source.view(), path)
+    if warning:
+        catalog.warn(f"{path}: {warning}")
+    return layout if layout.tensors else replace(layout, cuts=tuple(cuts))
+
+
 def add(
     catalog: Catalog,
     source: Source,
@@ -36,21 +44,20 @@ def add(
     file_hash: Hash | None,
     candidates: Sequence[Manifest],
     cuts: Sequence[int],
+    surveyed: Survey | None,
 ) -> Manifest:
     """See `Store.add`."""
-    layout, warning = formats.parse(source.view(), path)
-    if warning:
-        catalog.warn(f"{path}: {warning}")
-    if not layout.tensors:
-        layout = replace(layout, cuts=tuple(cuts))
+    layout = surveyed.layout if surveyed else lay_out(catalog, source, path, cuts)
     if file_hash is not None and catalog.has(file_hash):
         known = _known_manifest(source, layout, file_hash, catalog.index(file_hash))
         if known is not None:
             return known
-    catalog.progress.start(f"storing {path}", 2 * layout.size)
+    catalog.progress.start(f"storing {path}", layout.size if surveyed else 2 * layout.size)
     try:
-        found = survey(source, layout, catalog.progress)
-        if file_hash is not None and found.file_hash != file_hash:
+        found = surveyed or survey(source, layout, catalog.progress)
+        # The parser looked before the bytes were hashed: what it saw must still be there.
+        looked_again = formats.parse(source.view(), path)[0].tensors if layout.tensors else ()
+        if (file_hash is not None and found.file_hash != file_hash) or looked_again != layout.tensors:
             raise ChangedError(f"{path} changed while it was read", hint="add it again when nothing writes to it")
         manifest = _manifest(layout, found)
         if not catalog.has(found.file_hash):

@@ -22,6 +22,7 @@ from git_lepton.store.index import VersionIndex
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.reading import Problem
 from git_lepton.store.source import Source
+from git_lepton.store.survey import Survey, Surveyor
 from git_lepton.values import Hash
 
 
@@ -34,6 +35,10 @@ class Store(Catalog):
         """Whether a manifest tells of its version what the stored index tells."""
         return adding.agrees(manifest, self.index(manifest.blake3))
 
+    def surveyor(self, source: Source, path: str, *, cuts: Sequence[int] = ()) -> Surveyor:
+        """For a caller that reads the file anyway: what goes through this, `add` need not read again to survey it."""
+        return Surveyor(adding.lay_out(self, source, path, cuts))
+
     def add(
         self,
         source: Source,
@@ -42,6 +47,7 @@ class Store(Catalog):
         file_hash: Hash | None = None,
         candidates: Sequence[Manifest] = (),
         cuts: Sequence[int] = (),
+        surveyed: Survey | None = None,
     ) -> Manifest:
         """Store the file and return its manifest; a version that is stored already is not encoded again.
 
@@ -52,11 +58,12 @@ class Store(Catalog):
             candidates: manifests of versions that it may descend from, the closest first.
             cuts: offsets at which chunks of a file without tensors had better end: where the tensors of an ONNX
                 external-data file lie, as the graph beside it tells.
+            surveyed: what a `surveyor` found out, when the file went through one already.
 
         Raises:
             ChangedError: the bytes changed meanwhile; nothing is stored.
         """
-        return adding.add(self, source, path, file_hash, candidates, cuts)
+        return adding.add(self, source, path, file_hash, candidates, cuts, surveyed)
 
     def anchor(self, index_bytes: bytes) -> None:
         """Make a version whose chunks were fetched by object id a stored one: trees, commits, refs.

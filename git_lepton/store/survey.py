@@ -23,7 +23,8 @@ from git_lepton.store.source import Source
 from git_lepton.values import Hash, Layout
 
 OTHER_DTYPE: Final = "OPAQUE"
-_BLOCK: Final = 4 << 20
+BLOCK: Final = 4 << 20
+"""Bytes taken at once."""
 _IN_FLIGHT: Final = 4
 _WINDOW: Final = 32 << 20
 """Other bytes are cut by content in windows of this size; the chunk at the end of a window is cut again with the next,
@@ -67,9 +68,10 @@ class SurveyedStream:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What one reading of the file tells: `other` is stream 0, `tensors` are those of the layout, in order."""
+    """What one reading of the file tells: `other` is stream 0, `tensors` are those of `layout`, in order."""
 
     file_hash: Hash
+    layout: Layout
     other: SurveyedStream
     tensors: tuple[SurveyedStream, ...]
 
@@ -167,41 +169,78 @@ def gaps(layout: Layout) -> Iterator[tuple[int, int]]:
         yield at, layout.size - at
 
 
+class Surveyor:
+    """Takes a file in blocks, in order, and hashes it as a whole, by stream and by chunk.
+
+    The caller fills what `buffer` gives and hands it back with `take`; meanwhile a second thread still reads the blocks
+    before. To be closed, also when the survey is given up.
+
+    Attributes:
+        layout: how the file divides.
+        whole: hasher of all that was taken.
+        size: bytes taken.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.whole = blake3()
+        self.size = 0
+        self._hashers = [_TensorHasher(t.dtype, t.start, t.stop - t.start) for t in layout.tensors]
+        self._gaps = list(gaps(layout))
+        # Cuts are offsets in the file, and other bytes are cut in their stream: the same where there are no tensors.
+        self._other = _OtherHasher(layout.cuts if not layout.tensors else ())
+        runs: list[tuple[int, _TensorHasher | _OtherHasher]] = [(at + n, self._other) for at, n in self._gaps]
+        runs += [(h.start + h.length, h) for h in self._hashers if h.length]
+        self._runs = deque(sorted(runs, key=lambda run: run[0]))
+        self._free = [bytearray(min(BLOCK, max(layout.size, 1))) for _ in range(_IN_FLIGHT)]
+        self._running: deque[tuple[bytearray, Future[None]]] = deque()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="survey")
+
+    def buffer(self) -> bytearray:
+        """A buffer to fill, of `BLOCK` bytes, or of the file's size if that is less."""
+        if not self._free:
+            buffer, future = self._running.popleft()
+            future.result()
+            self._free.append(buffer)
+        return self._free.pop()
+
+    def take(self, buffer: bytearray, length: int) -> None:
+        """The first `length` bytes of `buffer` come next; it may not be touched until it is given again."""
+        block = memoryview(buffer)[:length]
+        self._running.append((buffer, self._pool.submit(_distribute, block, self.size, self._runs)))
+        self.whole.update(block)
+        self.size += length
+
+    def finish(self) -> Survey:
+        """All was taken."""
+        for _, future in self._running:
+            future.result()
+        self.close()
+        tensors = tuple(hasher.result() for hasher in self._hashers)
+        return Survey(Hash(self.whole.hexdigest()), self.layout, self._other.result(self._gaps), tensors)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._pool.shutdown()
+
+
 def survey(source: Source, layout: Layout, progress: Progress) -> Survey:
     """Read the file once and hash it as a whole, by stream and by chunk.
 
     Raises:
         ChangedError: the file became shorter.
     """
-    hashers = [_TensorHasher(t.dtype, t.start, t.stop - t.start) for t in layout.tensors]
-    other_gaps = list(gaps(layout))
-    # Cuts are offsets in the file; chunks of the other bytes are cut in the stream, which is the file for data files.
-    other = _OtherHasher(layout.cuts if not layout.tensors else ())
-    runs: deque[tuple[int, _TensorHasher | _OtherHasher]] = deque()
-    for begin, length in other_gaps:
-        runs.append((begin + length, other))
-    for tensor, hasher in zip(layout.tensors, hashers, strict=True):
-        if tensor.stop > tensor.start:
-            runs.append((tensor.stop, hasher))
-    ordered = deque(sorted(runs, key=lambda run: run[0]))
-    whole = blake3()
-    free = deque(memoryview(bytearray(min(_BLOCK, max(source.size, 1)))) for _ in range(_IN_FLIGHT))
-    running: deque[tuple[memoryview, Future[None]]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="survey") as pool:
-        for offset in range(0, source.size, _BLOCK):
-            if not free:
-                buffer, future = running.popleft()
-                future.result()
-                free.append(buffer)
-            buffer = free.popleft()
-            block = buffer[: min(_BLOCK, source.size - offset)]
-            source.read_into(offset, block)
-            running.append((buffer, pool.submit(_distribute, block, offset, ordered)))
-            whole.update(block)
-            progress.advance(len(block))
-        for _, future in running:
-            future.result()
-    return Survey(Hash(whole.hexdigest()), other.result(other_gaps), tuple(hasher.result() for hasher in hashers))
+    surveyor = Surveyor(layout)
+    try:
+        for offset in range(0, source.size, BLOCK):
+            buffer = surveyor.buffer()
+            length = min(BLOCK, source.size - offset)
+            source.read_into(offset, memoryview(buffer)[:length])
+            surveyor.take(buffer, length)
+            progress.advance(length)
+        return surveyor.finish()
+    finally:
+        surveyor.close()
 
 
 def _distribute(block: memoryview, offset: int, runs: deque[tuple[int, _TensorHasher | _OtherHasher]]) -> None:

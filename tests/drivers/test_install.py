@@ -12,7 +12,7 @@ import pytest
 from git_lepton.drivers import hookfiles, install
 from git_lepton.git.repo import discover
 from tests.drivers.conftest import Work
-from tests.support import git, model_bytes
+from tests.support import git, model_bytes, without_program
 
 NAME = "m.safetensors"
 
@@ -66,7 +66,7 @@ def test_the_repository_works_with_nothing_installed_for_the_user(
     work.git("config", "--global", "--remove-section", "filter.lepton")
     install.init(work.repo)
     env = dict(work.env)
-    env["PATH"] = env["PATH"].partition(":")[2]
+    env["PATH"] = without_program(env["PATH"])
     bare = Work(work.folder, env)
     assert shutil.which("git-lepton", path=env["PATH"]) is None
     bare.commit("one", {NAME: model})

@@ -12,9 +12,15 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from git_lepton.drivers import intake
 from git_lepton.drivers.intake import Intake
 from git_lepton.errors import ManifestError
+from git_lepton.progress import Silent
+from git_lepton.store import survey
 from git_lepton.store.manifest import MAX_BYTES, PREFIX
+from git_lepton.store.source import BytesSource, FileSource
+from git_lepton.store.survey import Surveyor
+from git_lepton.values import Layout
 
 
 def pour(content: Intake, pieces: Sequence[bytes]) -> bytes:
@@ -53,6 +59,35 @@ def test_the_source_is_what_came_through_the_pipe_whatever_the_work_tree_holds(
         assert content.hash == blake3(data).hexdigest()
         assert content.size == len(data)
         assert content.text is None
+    finally:
+        content.close()
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.binary(min_size=1, max_size=300),
+    st.one_of(st.just("same"), st.binary(max_size=300), st.integers(0, 299)),
+    st.lists(st.integers(0, 300), max_size=6),
+)
+def test_a_survey_on_the_way_is_that_of_the_content_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, held: bytes | int | str, places: list[int]
+) -> None:
+    monkeypatch.setattr(intake, "SURVEYED_FROM", 0)
+    monkeypatch.setattr(survey, "BLOCK", 64)
+    twin = tmp_path / "twin"
+    twin.write_bytes(data if isinstance(held, str) else held if isinstance(held, bytes) else data[:held] + b"x" + data)
+
+    def surveyor(source: FileSource) -> Surveyor:
+        return Surveyor(Layout("raw", source.size))
+
+    content = Intake(twin, tmp_path / "spool", surveyor)
+    try:
+        assert pour(content, cut(data, places)) == data
+        assert content.hash == blake3(data).hexdigest()
+        expected = survey.survey(BytesSource(data), Layout("raw", len(data)), Silent())
+        assert content.surveyed in {None, expected}
+        if held == "same":
+            assert content.surveyed == expected
     finally:
         content.close()
 

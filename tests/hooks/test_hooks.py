@@ -12,7 +12,7 @@ import pytest
 from git_lepton.drivers import install
 from git_lepton.store import manifest
 from tests.drivers.conftest import Work
-from tests.support import git, model_bytes
+from tests.support import git, model_bytes, without_program
 
 NAME = "m.safetensors"
 
@@ -109,7 +109,7 @@ def test_without_the_program_commits_of_weights_are_refused_and_others_pass(pair
     work.git("add", NAME)
     work.git("config", "lepton.command", "/nowhere/git-lepton")
     env = dict(work.env)
-    env["PATH"] = env["PATH"].partition(":")[2]
+    env["PATH"] = without_program(env["PATH"])
     alone = Work(work.folder, env)
     # git itself may want to clean a file as young as the index, and would fail before the hook does.
     unfiltered = ("-c", "filter.lepton.process=", "-c", "filter.lepton.required=false")
@@ -129,7 +129,7 @@ def test_the_program_is_found_where_it_was_noted(pair: tuple[Work, Path]) -> Non
     work.write(NAME, model_bytes(layer_1=5))
     work.git("add", NAME)
     env = dict(work.env)
-    env["PATH"] = env["PATH"].partition(":")[2]
+    env["PATH"] = without_program(env["PATH"])
     done = Work(work.folder, env).run(
         "-c", "filter.lepton.process=", "-c", "filter.lepton.required=false", "commit", "-qm", "x"
     )

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import clean_environment
+from tests.support import clean_environment, without_program
 
 BIN = Path(sys.executable).parent
 
@@ -35,8 +35,8 @@ class Person:
         env = clean_environment(self.home)
         if self.installed:
             env["PATH"] = f"{BIN}:{env['PATH']}"
-        else:  # git-lepton may be in the same folder as python, which others need
-            env["PATH"] = os.pathsep.join(p for p in env["PATH"].split(os.pathsep) if Path(p) != BIN)
+        else:
+            env["PATH"] = without_program(env["PATH"])
         return env
 
     def run(self, folder: Path, *argv: str, check: bool = True, env: dict[str, str] | None = None) -> Done:
