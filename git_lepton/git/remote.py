@@ -32,6 +32,8 @@ _PUSH_FLAGS: Final[dict[str, PushStatus]] = {
 }
 
 _VERSION_2: Final = ("-c", "protocol.version=2")
+_SMALL_MAPS: Final = ("-c", "core.packedGitLimit=256m", "-c", "core.packedGitWindowSize=32m")
+"""git maps packs whole by default, so that sending a large version would fill memory with it."""
 _NO_MAINTENANCE: Final = ("-c", "maintenance.auto=false", "-c", "gc.auto=0")
 _FETCH: Final = (
     *("-c", "fetch.unpackLimit=1"),
@@ -121,7 +123,7 @@ def push(
         return {}
     args = [*_VERSION_2, *_NO_MAINTENANCE, "-c", "push.negotiate=false", "-c", "push.useForceIfIncludes=false"]
     # The sparse walk compares trees by path only, and would send again what lies under another path over there.
-    args += ["-c", "pack.useSparse=false"]
+    args += ["-c", "pack.useSparse=false", *_SMALL_MAPS]
     args += ["push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"]
     args += ["--atomic"] * atomic + ["--dry-run"] * dry_run
     args += [f"--force-with-lease={ref}:{oid or ''}" for ref, oid in sorted((leases or {}).items())]
