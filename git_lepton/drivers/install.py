@@ -171,8 +171,9 @@ def ensure_hooks(repo: Repo) -> list[str]:
             f"git-lepton is not in {hookfiles.folder(repo)}/pre-push (core.hooksPath): a push leaves weights behind."
             f" Add to it: {hookfiles.line_for('pre-push')}"
         ]
-    done = init(repo).done
-    return [f"set this repository up, as git lepton init does: {'; '.join(done)}"] if done else []
+    if not init(repo).done:
+        return []
+    return ["hooks were added to this repository, so that a push sends weights (to undo: git lepton init --uninstall)"]
 
 
 def _has_config_hooks(repo: Repo) -> bool:
