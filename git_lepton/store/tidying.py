@@ -28,7 +28,8 @@ def tidy(repo: Repo) -> bool:
         clean_stale(repo)
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         loose_packs = [n for n in names if n.endswith(".pack") and n.replace(".pack", ".keep") not in names]
-        if len(loose_packs) <= MANY_PACKS:
+        # In a partial clone, git before 2.44 rolls promisor packs into a plain one, and then misses what was promised.
+        if len(loose_packs) <= MANY_PACKS or any(n.endswith(".promisor") for n in names):
             return False
         lock = repo.lepton_dir / "tidy.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,10 @@ def test_many_packs_become_few(repo: Repo) -> None:
         packs = repo.object_dir / "pack"
         stale = packs / f"pack-{'0' * 40}.keep"
         stale.write_text("someone else's\n")
+        promised = packs / f"pack-{'0' * 40}.promisor"
+        promised.touch()
+        assert not tidy(repo), "the packs of a partial clone are left alone"
+        promised.unlink()
         assert tidy(repo)
         assert len(list(packs.glob("*.pack"))) < MANY_PACKS
         assert stale.exists()
