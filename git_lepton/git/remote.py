@@ -34,6 +34,8 @@ _PUSH_FLAGS: Final[dict[str, PushStatus]] = {
 _VERSION_2: Final = ("-c", "protocol.version=2")
 _SMALL_MAPS: Final = ("-c", "core.packedGitLimit=256m", "-c", "core.packedGitWindowSize=32m")
 """git maps packs whole by default, so that sending a large version would fill memory with it."""
+_NO_DELTAS: Final = "git -c core.bigFileThreshold=128k upload-pack"
+"""A server looks for deltas between the chunks of different packs, in vain; this one is ours to tell."""
 _NO_MAINTENANCE: Final = ("-c", "maintenance.auto=false", "-c", "gc.auto=0")
 _FETCH: Final = (
     *("-c", "fetch.unpackLimit=1"),
@@ -150,13 +152,14 @@ def fetch_oids(repo: Repo, remote: str, oids: Iterable[Oid]) -> None:
         check_oid(oid)
     if not wanted:
         return
+    url = repo.git("ls-remote", "--get-url", "--", remote).stdout.decode(errors="replace").strip()
+    program = config_get(repo, f"remote.{remote}.uploadpack")
     try:
-        _fetch(repo, remote, wanted, ())
+        _fetch(repo, remote, wanted, () if program or not _is_local(url) else (f"--upload-pack={_NO_DELTAS}",))
     except UnadvertisedError:
-        url = repo.git("ls-remote", "--get-url", "--", remote).stdout.decode(errors="replace").strip()
         if not is_ssh(url):
             raise
-        program = config_get(repo, f"remote.{remote}.uploadpack") or "git-upload-pack"
+        program = program or "git-upload-pack"
         _fetch(repo, remote, wanted, (f"--upload-pack=GIT_PROTOCOL=version=2 {program}",))
 
 
@@ -186,6 +189,11 @@ def is_ssh(url: str) -> bool:
     if "://" in url:
         return url.startswith(("ssh://", "git+ssh://", "ssh+git://"))
     return _SCP_LIKE.match(url) is not None
+
+
+def _is_local(url: str) -> bool:
+    """Whether git starts the other side itself, so that it may be told how to run."""
+    return url.startswith("file://") or ("://" not in url and not is_ssh(url))
 
 
 def _fetch(repo: Repo, remote: str, lines: Sequence[str], options: Sequence[str], *, negotiate: bool = False) -> None:
