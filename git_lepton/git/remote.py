@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from git_lepton.errors import GitError, MissingError, UsageError
+from git_lepton.errors import CorruptError, GitError, MissingError, UsageError
+from git_lepton.git.local import copy_objects, repository_at
 from git_lepton.git.objectid import check_oid
 from git_lepton.git.repo import Repo, config_get, git_error
 from git_lepton.proc import Completed
@@ -154,8 +155,11 @@ def fetch_oids(repo: Repo, remote: str, oids: Iterable[Oid]) -> None:
         return
     url = repo.git("ls-remote", "--get-url", "--", remote).stdout.decode(errors="replace").strip()
     program = config_get(repo, f"remote.{remote}.uploadpack")
+    local = not program and _is_local(url)
+    if local and _copied(repo, url, wanted):
+        return
     try:
-        _fetch(repo, remote, wanted, () if program or not _is_local(url) else (f"--upload-pack={_NO_DELTAS}",))
+        _fetch(repo, remote, wanted, (f"--upload-pack={_NO_DELTAS}",) if local else ())
     except UnadvertisedError:
         if not is_ssh(url):
             raise
@@ -189,6 +193,18 @@ def is_ssh(url: str) -> bool:
     if "://" in url:
         return url.startswith(("ssh://", "git+ssh://", "ssh+git://"))
     return _SCP_LIKE.match(url) is not None
+
+
+def _copied(repo: Repo, url: str, oids: Sequence[Oid]) -> bool:
+    """Copy from a repository on this machine; False where git had better do it, or say what is wrong."""
+    source = repository_at(url, repo)
+    if source is None:
+        return False
+    try:
+        copy_objects(source, repo, oids)
+    except (MissingError, CorruptError):
+        return False
+    return True
 
 
 def _is_local(url: str) -> bool:
