@@ -11,6 +11,8 @@ versions B that are there, and where the remote's W(B) is not the one that is he
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -36,7 +38,13 @@ from git_lepton.values import Hash, Oid
 PART_SIZE_KEY: Final = "lepton.pushPartSize"
 PART_SIZE: Final = 1 << 30
 """Bytes that one push sends at most, unless configured: hosts refuse more than 2 GiB, and a killed push loses it."""
-_TRIES: Final = 4
+_TRIES: Final = 6
+_BUSY: Final = re.compile(
+    r"atomic transaction failed|failed to update ref|cannot lock ref|unable to create .*\.lock", re.I
+)
+"""What a server says when another push holds the locks of the same refs: nothing may have changed there yet."""
+_PATIENCE_SECONDS: Final = 0.2
+"""Wait after the first such refusal, doubled after each further one."""
 _VERSIONS_AT_ONCE: Final = 200
 """Bounds the length of git's command line."""
 
@@ -241,11 +249,15 @@ class _Pusher:
             refused, in_parts = self._push_all(left, plan)
             if not refused and not in_parts and not self._listed.parts:
                 return  # the remote confirmed every ref
+            busy = any(_BUSY.search(reason) for reason in refused)
+            if busy:
+                time.sleep(_PATIENCE_SECONDS * 2**attempt)
             before, self._listed = self._listed, advertised(self._repo, self._remote)
             left = {h: v for h, v in judge(self._store, self._listed, left).items() if v.state != "whole"}
             if not left:
                 break
-            if attempt == _TRIES - 1 or all(before.pair(h) == self._listed.pair(h) for h in left):
+            unchanged = not busy and all(before.pair(h) == self._listed.pair(h) for h in left)
+            if attempt == _TRIES - 1 or unchanged:
                 reason = "; ".join(sorted(set(refused))) or "it said nothing"
                 raise GitError(["push"], 1, f"{self._remote} refuses {len(left)} version(s) of weights: {reason}")
             plan = self.plan(left)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -117,14 +117,13 @@ def test_two_clones_push_at_once(tmp_path: Path) -> None:
         who.git(repo, "checkout", "-q", "-b", branch)
         commit(who, repo, same, f"the same model on {branch}")
         commit(who, repo, model_bytes(seed=9, layer_0=ord(branch)), f"another on {branch}")
-    pushes = [
-        threading.Thread(target=who.git, args=(repo, "push", "-q", "origin", branch))
-        for who, repo, branch in ((ann, here, "a"), (bob, there, "b"))
-    ]
-    for push in pushes:
-        push.start()
-    for push in pushes:
-        push.join()
+    with ThreadPoolExecutor(2) as pool:
+        pushes = [
+            pool.submit(who.git, repo, "push", "-q", "origin", branch)
+            for who, repo, branch in ((ann, here, "a"), (bob, there, "b"))
+        ]
+        for push in pushes:
+            push.result()
     for who, repo in ((ann, here), (bob, there)):
         who.git(repo, "fetch", "-q")
         for branch in "ab":
