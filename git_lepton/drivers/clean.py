@@ -79,7 +79,7 @@ class Cleaner:
                 os.fsdecode(path),
                 file_hash=digest,
                 candidates=candidates,
-                cuts=self._cuts(path),
+                cuts=() if content.surveyed else self._cuts(path),
                 surveyed=content.surveyed,
             )
         self.stored = self.stored or not known

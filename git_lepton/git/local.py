@@ -31,8 +31,6 @@ def repository_at(url: str, near: Repo) -> Repo | None:
         near: the repository that objects shall go to; the other must name objects in the same way.
     """
     path = Path(unquote(url.removeprefix("file://"))) if url.startswith("file:///") else near.cwd / url
-    if url.startswith("file:") and not path.is_absolute():
-        return None
     try:
         found = discover(path) if path.is_dir() else None
     except UsageError:  # no repository, or one of another owner, which git refuses to open

@@ -202,7 +202,7 @@ def _copied(repo: Repo, url: str, oids: Sequence[Oid]) -> bool:
         return False
     try:
         copy_objects(source, repo, oids)
-    except (MissingError, CorruptError):
+    except (MissingError, CorruptError, PermissionError):
         return False
     return True
 

@@ -20,7 +20,7 @@ from git_lepton.progress import Progress, Silent
 from git_lepton.store.index import VersionIndex
 from git_lepton.store.index import parse as parse_index
 from git_lepton.store.lookup import Lookup
-from git_lepton.store.names import INDEXES, MODELS, index_ref, model_ref
+from git_lepton.store.names import MODELS, index_ref, model_ref
 from git_lepton.store.reading import ChunkReader
 from git_lepton.values import Hash, Oid
 
@@ -76,10 +76,6 @@ class Catalog:
     def versions(self) -> dict[Hash, Oid]:
         """Every stored version with its commit W. Lists all refs: not for hot paths."""
         return {Hash(ref.removeprefix(MODELS)): oid for ref, oid in list_refs(self.repo, MODELS).items()}
-
-    def known_indexes(self) -> dict[Hash, Oid]:
-        """Every version whose index is here, stored or not, with its commit I."""
-        return {Hash(ref.removeprefix(INDEXES)): oid for ref, oid in list_refs(self.repo, INDEXES).items()}
 
     def index(self, digest: Hash) -> VersionIndex:
         """The index of a version that is stored, or of which at least the index was fetched.

@@ -9,8 +9,6 @@ from git_lepton.values import Hash
 ROOT: Final = "refs/lepton/"
 MODELS: Final = "refs/lepton/models/"
 INDEXES: Final = "refs/lepton/index/"
-PARTS: Final = "refs/lepton/parts/"
-TMP: Final = "refs/lepton/tmp/"
 HEADS_ROOT: Final = "refs/heads/lepton/"
 """Where the same commits go on hosts that accept nothing but heads and tags."""
 

@@ -30,22 +30,12 @@ DATA = model_bytes(layers=6, rows=300)
 
 
 @pytest.fixture
-def bare(tmp_path: Path, env: dict[str, str]) -> Path:
-    return make_bare(tmp_path / "srv" / "code.git")
-
-
-@pytest.fixture
 def manifest(tmp_path: Path, bare: Path) -> Manifest:
     """A version on `bare`, pushed from the clone `author`."""
     author = clone(tmp_path / "author", origin=bare.as_uri())
     made = add(author, DATA)
     push_versions(author, "origin", [made.blake3])
     return made
-
-
-@pytest.fixture
-def store(tmp_path: Path, bare: Path) -> Store:
-    return clone(tmp_path / "work", origin=bare.as_uri())
 
 
 def chunks(store: Store, manifest: Manifest) -> list[Oid]:

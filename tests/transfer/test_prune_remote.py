@@ -16,17 +16,7 @@ from git_lepton.transfer.prune_remote import execute, plan
 from git_lepton.transfer.push import push_versions
 from tests.support import git, model_bytes
 from tests.transfer.kit import add, clone, restored
-from tests.transfer.servers import hook, make_bare
-
-
-@pytest.fixture
-def bare(tmp_path: Path, env: dict[str, str]) -> Path:
-    return make_bare(tmp_path / "srv" / "code.git")
-
-
-@pytest.fixture
-def store(tmp_path: Path, bare: Path) -> Store:
-    return clone(tmp_path / "work", origin=bare.as_uri())
+from tests.transfer.servers import hook
 
 
 @pytest.fixture

@@ -28,16 +28,6 @@ from tests.transfer.kit import Received, add, clone, commit, restored, top
 from tests.transfer.servers import HEADS_AND_TAGS_ONLY, hook, make_bare
 
 
-@pytest.fixture
-def bare(tmp_path: Path, env: dict[str, str]) -> Path:
-    return make_bare(tmp_path / "srv" / "code.git")
-
-
-@pytest.fixture
-def store(tmp_path: Path, bare: Path) -> Store:
-    return clone(tmp_path / "work", origin=bare.as_uri())
-
-
 def refs(bare: Path, prefix: str = "refs/") -> set[str]:
     return set(git(bare, "for-each-ref", "--format=%(refname)", prefix).splitlines())
 
