@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
 from typing import Final
 
+from git_lepton.config.values import Config, StoreSettings
 from git_lepton.errors import UsageError
 
 FILE_NAME: Final = "lepton.toml"
@@ -22,24 +22,6 @@ _STORE_URL: Final = re.compile(
     r"ssh://[^\s/:@-][^\s]*|https://[^\s/@]+(?:/[^\s]*)?|file:///[^\s]*|(?:[\w.-]+@)?[A-Za-z0-9][\w.-]+:(?!:|//)[^\s-][^\s]*"
 )
 _PASSWORD: Final = re.compile(r"[a-z]+://[^/@]*:[^/@]*@")
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """`[store]`: where the weights live when they are not in the remote that holds the code.
-
-    Attributes:
-        url: an ssh, https or file address, or None: weights travel with the code.
-    """
-
-    url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """Everything that `lepton.toml` says."""
-
-    store: StoreSettings = StoreSettings()
 
 
 def parse(data: bytes, *, name: str = FILE_NAME) -> Config:
