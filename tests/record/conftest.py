@@ -1,0 +1,5 @@
+"""Records are made in the repositories of the drivers' tests."""
+
+from tests.drivers.conftest import make, model, program, work
+
+__all__ = ["make", "model", "program", "work"]
