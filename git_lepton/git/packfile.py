@@ -34,6 +34,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from zlib_ng import zlib_ng
+
 from git_lepton import atomic
 from git_lepton.errors import ChangedError, RaceLostError, UsageError
 from git_lepton.git.objectid import Buffer, hash_object
@@ -79,7 +81,7 @@ def store_zlib(parts: Sequence[Buffer]) -> list[Buffer]:
     if not views:
         pieces.append(_block_header(0, final=True))
     for view in views:
-        check = zlib.adler32(view, check)
+        check = zlib_ng.adler32(view, check)
         position = 0
         while position < view.nbytes:
             if room == 0:
@@ -202,7 +204,7 @@ class PackWriter:
         pieces = [encode_object_header(TYPES[kind], size), *(_deflate(parts) if compress else store_zlib(parts))]
         length, check = 0, 0
         for piece in pieces:
-            length, check = length + len(piece), zlib.crc32(piece, check)
+            length, check = length + len(piece), zlib_ng.crc32(piece, check)
         with self._lock:
             if not self._open:
                 raise UsageError("an object was added to a pack that is finished")
