@@ -30,8 +30,10 @@ HOOKS_KEY: Final = "lepton.hooks"
 PROCESS_KEY: Final = "filter.lepton.process"
 REQUIRED_KEY: Final = "filter.lepton.required"
 HEADER_KEY: Final = "diff.lepton.xfuncname"
-# The line above a change names the tensor, without the last part of its name: the module.
-_MODULE: Final = r"^tensor [^ ]+ [^ ]+ [^ ]+ ([^ ]*)\.[^.]*$"
+# git shows above a change what this captures of the nearest line before it: the layer of its tensor (all of the name
+# up to the last number), else the module, else the whole name. No textconv: git would smudge weights to feed it.
+_TENSOR: Final = "^tensor [^ ]+ [^ ]+ [^ ]+ "
+_MODULE: Final = "\n".join(_TENSOR + name for name in (r"(.*[./][0-9]+)[./]", r"(.+)[./][^./]+$", r"(.+)$"))
 CRUFT_KEY: Final = "gc.cruftPacks"
 ATTRIBUTE_LINE: Final = b"*.lp -delta\n"
 _CONFIG_HOOKS: Final = (2, 54)
