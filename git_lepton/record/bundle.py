@@ -204,7 +204,7 @@ def at(repo: Repo, objects: ObjectReader, settings: ModelSettings, rev: str = ST
 
 
 def part_at(repo: Repo, objects: ObjectReader, path: str, rev: str = STAGED) -> Part | None:
-    """One file of `rev` or the index, by its path from the top, which is its `file.path` too; or None. Raises as `at`."""
+    """One file of `rev` or the index, by its path from the top (also its `file.path`), or None. Raises as `at`."""
     for found, mode, blob in entries(repo, rev, path):
         if found == path:
             return _part(repo, objects, path, path, mode, blob)
