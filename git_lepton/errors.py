@@ -6,6 +6,7 @@
     ├── ManifestError             5  text that begins like a manifest and is none
     ├── FrameError                5  a chunk blob, an index blob or a pack is malformed
     ├── CorruptError              5  well-formed bytes whose hash is wrong
+    ├── VerificationError         5  a release that must not be followed; `reason` says why in one word
     ├── MissingError              8  weights that are not here, or a remote that cannot be reached
     ├── RaceLostError             4  another process or person moved the ref first
     ├── ChangedError              6  a file changed while it was read
@@ -91,6 +92,20 @@ class MissingError(LeptonError):
     """Weights are not in this repository, or the remote that should have them cannot be reached."""
 
     exit_code = EXIT_MISSING
+
+
+class VerificationError(LeptonError):
+    """A release that an agent or a person must not follow: a tag, a signature, a sequence or content that is not right.
+
+    Attributes:
+        reason: one word of a fixed list, which metrics and status use as a label.
+    """
+
+    exit_code = EXIT_REFUSED
+
+    def __init__(self, message: str, *, reason: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 class RaceLostError(LeptonError):

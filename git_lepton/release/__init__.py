@@ -1,0 +1,1 @@
+"""Versions, channels and their log: which model is wanted where, since when, and who said so."""
