@@ -59,7 +59,7 @@ def add(
         looked_again = formats.parse(source.view(), path)[0].tensors if layout.tensors else ()
         if (file_hash is not None and found.file_hash != file_hash) or looked_again != layout.tensors:
             raise ChangedError(f"{path} changed while it was read", hint="add it again when nothing writes to it")
-        manifest = _manifest(layout, found)
+        manifest = manifest_of(layout, found)
         if not catalog.has(found.file_hash):
             _store(catalog, source, layout, found, manifest, candidates)
     finally:
@@ -76,7 +76,8 @@ def agrees(manifest: Manifest, index: VersionIndex) -> bool:
     )
 
 
-def _manifest(layout: Layout, found: Survey) -> Manifest:
+def manifest_of(layout: Layout, found: Survey) -> Manifest:
+    """What git is to track of a file that was surveyed."""
     return Manifest(
         layout.format,
         layout.size,
