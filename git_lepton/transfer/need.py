@@ -1,4 +1,4 @@
-"""Which stored versions some commits need: every manifest that they bring, found by content.
+"""Which stored versions some commits need: every manifest that they bring, found by content, and what records name.
 
 Attributes say which paths are tracked today, not which blobs of the history are manifests, so they are not looked at.
 git names the blobs that the commits bring and their sizes; only blobs that could be manifests are read.
@@ -19,7 +19,7 @@ from git_lepton.git.objectid import check_oid
 from git_lepton.git.objects import ObjectReader
 from git_lepton.git.refs import list_refs
 from git_lepton.git.repo import Repo
-from git_lepton.store import manifest
+from git_lepton.store import manifest, named
 from git_lepton.store.tracked import files_at, manifest_text
 from git_lepton.transfer.places import OURS
 from git_lepton.values import Hash, Oid
@@ -94,7 +94,7 @@ class NeedFinder:
     def __init__(self, repo: Repo, objects: ObjectReader) -> None:
         self._repo = repo
         self._objects = objects
-        self._seen: dict[Oid, tuple[Hash, int] | None] = {}
+        self._seen: dict[Oid, tuple[tuple[Hash, int], ...]] = {}
 
     def for_updates(self, updates: Iterable[RefUpdate], advertised: Iterable[Oid] = ()) -> Needs:
         """What a push of `updates` brings to a remote.
@@ -142,19 +142,26 @@ class NeedFinder:
         return self.for_blobs(blobs_in_history(self._repo, dict.fromkeys(tips), known))
 
     def for_blobs(self, blobs: Iterator[tuple[Oid, bytes]]) -> Needs:
-        """What those of these (blob, path) that are manifests need."""
+        """What those of these (blob, path) that are manifests need, or records of models."""
         needs: Needs = {}
         while batch := list(islice(blobs, _BATCH)):
+            self._read_records({blob for blob, path in batch if named.is_record(path)} - self._seen.keys())
             self._read({blob for blob, _ in batch} - self._seen.keys())
             for blob, path in batch:
-                if found := self._seen.get(blob):
-                    needs.setdefault(found[0], []).append(Need(*found, os.fsdecode(path), blob))
+                for digest, size in self._seen.get(blob, ()):
+                    needs.setdefault(digest, []).append(Need(digest, size, os.fsdecode(path), blob))
         return needs
+
+    def _read_records(self, blobs: Iterable[Oid]) -> None:
+        for blob in blobs:
+            with suppress(MissingError):
+                if self._objects.size(blob) <= named.MAX_RECORD:
+                    self._seen[blob] = named.versions_in(bytes(self._objects.read(blob)[1]))
 
     def _read(self, blobs: Iterable[Oid]) -> None:
         """Look into the blobs that are here; what a partial clone lacks came from a remote, with its weights."""
         wanted = sorted(blobs)
-        self._seen.update(dict.fromkeys(wanted))
+        self._seen.update(dict.fromkeys(wanted, ()))
         group: list[Oid] = []
         total = 0
         for blob, size in self._sizes(wanted):
@@ -193,7 +200,7 @@ class NeedFinder:
         with suppress(ManifestError):  # text that only begins like a manifest names no version
             if text is not None:
                 found = manifest.parse(text)
-                self._seen[blob] = (found.blake3, found.size)
+                self._seen[blob] = ((found.blake3, found.size),)
 
     def _cat_file(self, mode: str, blobs: Sequence[Oid]) -> bytes:
         if not blobs:
