@@ -1,0 +1,92 @@
+"""Numbers back to the bit patterns of a dtype, rounded once: to nearest, ties to even (IEEE 754-2019, 4.3.1).
+
+Dtypes without infinities take their largest value for what is beyond it, as the OCP specification's saturating mode
+says; the others overflow to infinity. NaN becomes the dtype's NaN where it has one, else zero.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from git_lepton.compare.decoding import Decoder
+from git_lepton.values import DTYPES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_DIRECT: Final = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
+"""Dtypes to which numpy itself rounds from float64 in one step."""
+
+_TABLED: Final = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"})
+
+ROUNDED: Final = frozenset({*_DIRECT, "BF16", *_TABLED})
+"""Dtypes that values can be rounded to."""
+
+
+def round_to(dtype: str, values: NDArray[np.float64]) -> bytes:
+    """Elements of `dtype` nearest to `values` (shape [n], float64), as little-endian bytes. `dtype` is in `ROUNDED`."""
+    import numpy as np
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        if dtype in _DIRECT:
+            return values.astype(_DIRECT[dtype]).tobytes()
+        if dtype == "BF16":
+            return _to_bf16(values).tobytes()
+    return _to_tabled(dtype, values).tobytes()
+
+
+def _to_bf16(values: NDArray[np.float64]) -> NDArray[np.uint16]:
+    """By way of float32; a value that the first rounding brought to the midpoint is moved off it again."""
+    import numpy as np
+
+    single = values.astype("<f4")
+    bits = single.view("<u4")
+    middle = np.flatnonzero((bits & 0xFFFF) == 0x8000)
+    if middle.size:
+        exact, near = np.abs(values[middle]), np.abs(single[middle].astype(np.float64))
+        bits[middle] += (exact > near).astype("<u4")
+        bits[middle] -= (exact < near).astype("<u4")
+    result: NDArray[np.uint16] = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+    lost = np.isnan(single)
+    if lost.any():
+        result[lost] = (bits[lost] >> 16).astype("<u2") | 0x40
+    return result
+
+
+@cache
+def _table(dtype: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], float, int]:
+    """Values from 0 up, the midpoints between them, their codes, the greatest one, and the code of NaN."""
+    import numpy as np
+
+    codes = np.arange(256, dtype=np.uint8)
+    values = np.empty(256, np.float64)
+    Decoder(dtype, DTYPES[dtype].bits).values(codes, values)
+    magnitudes = codes[:128][~np.isnan(values[:128])]
+    ladder = values[magnitudes]
+    finite = ladder[np.isfinite(ladder)]
+    if finite.size < ladder.size:
+        # Infinity stands where the next value would be, so that half-way to it rounds to it.
+        ladder = np.append(finite, 2 * finite[-1] - finite[-2])
+    nan = int(codes[np.isnan(values)][0])
+    return ladder, (ladder[1:] + ladder[:-1]) / 2, magnitudes, float(finite[-1]), nan
+
+
+def _to_tabled(dtype: str, values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    import numpy as np
+
+    ladder, middles, codes, greatest, nan = _table(dtype)
+    sizes = np.abs(values)
+    if len(ladder) == len(codes) and ladder[-1] == greatest:
+        sizes = np.minimum(sizes, greatest)
+    at = np.searchsorted(middles, sizes, side="left")
+    tie = np.flatnonzero((at < len(middles)) & (sizes == middles[np.minimum(at, len(middles) - 1)]))
+    at[tie] += at[tie] & 1  # the upper neighbour is even where the lower is odd: codes count up with the values
+    result = codes[np.minimum(at, len(codes) - 1)]
+    negative = np.signbit(values)
+    if nan == 0x80:  # the FNUZ kinds have no negative zero: its code is their NaN
+        negative &= result != 0
+    result |= negative.astype(np.uint8) << np.uint8(7)
+    result[np.isnan(values)] = nan
+    return result

@@ -1,0 +1,183 @@
+"""Merged values against the papers' formulas, written down here on whole tensors, as mergekit has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from git_lepton.compare.strategies import Block, TensorBlocks, _Trim, prepare
+from git_lepton.errors import UsageError
+
+BLOCK = 700
+
+
+def tensor(base: np.ndarray | None, ours: np.ndarray, theirs: np.ndarray, block: int = BLOCK) -> TensorBlocks:
+    def blocks() -> Iterator[Block]:
+        for number, at in enumerate(range(0, ours.size, block)):
+            part = slice(at, at + block)
+            yield Block(number, None if base is None else base[part], ours[part], theirs[part])
+
+    return TensorBlocks("layer.0.weight", ours.size, blocks)
+
+
+def merged(strategy: str, data: TensorBlocks, **options: float) -> np.ndarray:
+    combine = prepare(strategy, options, data)
+    blocks = list(data.blocks())
+    results = {block.number: combine(block) for block in reversed(blocks)}  # in any order
+    return np.concatenate([results[block.number] for block in blocks])
+
+
+def three(seed: int, count: int = 5000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    base = rng.standard_normal(count)
+    return base, base + 0.1 * rng.standard_normal(count), base + 0.1 * rng.standard_normal(count)
+
+
+# The formulas, from the papers, on whole arrays.
+
+
+def paper_slerp(t: float, v0: np.ndarray, v1: np.ndarray) -> np.ndarray:
+    dot = float(np.sum(v0 / np.linalg.norm(v0) * (v1 / np.linalg.norm(v1))))
+    if abs(dot) > 0.9995:
+        return (1 - t) * v0 + t * v1
+    theta = np.arccos(dot)
+    result: np.ndarray = np.sin(theta - theta * t) / np.sin(theta) * v0 + np.sin(theta * t) / np.sin(theta) * v1
+    return result
+
+
+def paper_trim(delta: np.ndarray, density: float) -> np.ndarray:
+    k = int(density * delta.size)
+    kept = np.argsort(-np.abs(delta), kind="stable")[:k]
+    result = np.zeros_like(delta)
+    result[kept] = delta[kept]
+    return result
+
+
+def paper_elect(deltas: list[np.ndarray], weights: list[float], *, normalize: bool) -> np.ndarray:
+    weighted = np.stack([w * d for w, d in zip(weights, deltas, strict=True)])
+    majority = (weighted.sum(axis=0) >= 0).astype(float) * 2 - 1
+    mask = np.sign(weighted) == majority
+    total: np.ndarray = (weighted * mask).sum(axis=0)
+    if normalize:
+        divisor = (np.array(weights)[:, None] * mask).sum(axis=0)
+        divisor[np.abs(divisor) < 1e-8] = 1
+        total /= divisor
+    return total
+
+
+def paper_ties(
+    base: np.ndarray, ours: np.ndarray, theirs: np.ndarray, density: float, w: list[float], scale: float
+) -> np.ndarray:
+    deltas = [paper_trim(ours - base, density), paper_trim(theirs - base, density)]
+    return base + scale * paper_elect(deltas, w, normalize=True)
+
+
+def close(a: np.ndarray, b: np.ndarray) -> None:
+    np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 0.5, 1.0])
+def test_average(weight: float) -> None:
+    _, ours, theirs = three(1)
+    close(merged("average", tensor(None, ours, theirs), weight=weight), (1 - weight) * ours + weight * theirs)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_slerp(weight: float) -> None:
+    rng = np.random.default_rng(2)
+    ours, theirs = rng.standard_normal(3000), rng.standard_normal(3000)
+    close(merged("slerp", tensor(None, ours, theirs), weight=weight), paper_slerp(weight, ours, theirs))
+    near = ours + 1e-4 * theirs
+    close(merged("slerp", tensor(None, ours, near), weight=weight), paper_slerp(weight, ours, near))
+
+
+def test_slerp_of_nothing_is_nothing() -> None:
+    zeros = np.zeros(10)
+    assert not merged("slerp", tensor(None, zeros, zeros)).any()
+
+
+def test_task_arithmetic() -> None:
+    base, ours, theirs = three(3)
+    found = merged("task-arithmetic", tensor(base, ours, theirs), ours=0.7, theirs=-0.2, scale=1.5)
+    close(found, base + 1.5 * (0.7 * (ours - base) - 0.2 * (theirs - base)))
+
+
+@pytest.mark.parametrize(("density", "weights", "scale"), [(0.2, [1, 1], 1), (0.5, [0.3, 0.9], 0.8), (1.0, [1, 2], 1)])
+def test_ties(density: float, weights: list[float], scale: float) -> None:
+    base, ours, theirs = three(4)
+    found = merged("ties", tensor(base, ours, theirs), density=density, ours=weights[0], theirs=weights[1], scale=scale)
+    close(found, paper_ties(base, ours, theirs, density, weights, scale))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(-3, 3), min_size=1, max_size=60),
+    st.floats(0.01, 1.0),
+    st.integers(1, 20),
+)
+def test_trimming_breaks_ties_by_place(steps: list[int], density: float, block: int) -> None:
+    """Changes of low precision have few magnitudes: exactly as many stay as were asked for."""
+    base = np.zeros(len(steps))
+    ours = np.array(steps, float)
+    if int(density * len(steps)) == 0:
+        return
+    found = merged("ties", tensor(base, ours, ours, block), density=density)
+    close(found, paper_trim(ours, density))
+
+
+def test_trimming_a_large_tensor_of_few_magnitudes() -> None:
+    """More candidates than are collected share all their bits but the last ones."""
+    rng = np.random.default_rng(5)
+    ours = 1 + rng.integers(0, 3, 1_300_000) * 2.0**-50
+    data = tensor(np.zeros_like(ours), ours, ours, 100_000)
+    trim = _Trim.find(data, lambda block: block.ours, 400_000)
+    kept = np.concatenate([trim.apply(b.number, b.ours) for b in data.blocks()])
+    assert np.count_nonzero(kept) == 400_000
+    close(kept, paper_trim(ours, 400_000 / ours.size + 1e-9))
+
+
+def test_dare_drops_at_random_rescales_and_elects() -> None:
+    base, ours, theirs = three(6, 200_000)
+    data = tensor(base, ours, theirs, 65_536)
+    found = merged("dare-ties", data, density=0.25, seed=7) - base
+    left, right = 4 * (ours - base), 4 * (theirs - base)
+    # Each element is one of: nothing, one change, both where their signs agree; see which.
+    options = np.stack([np.zeros_like(left), left, right, left + right])
+    distance = np.abs(options - found).min(axis=0)
+    assert distance.max() < 1e-12
+    share = np.mean(found != 0)
+    assert abs(share - (1 - 0.75**2)) < 0.005
+    # And with the same masks, it is the paper's formula.
+    masks = [np.zeros_like(left), np.zeros_like(right)]
+    only = merged("dare-ties", tensor(base, ours, base, 65_536), density=0.25, seed=7) - base
+    masks[0] = (only != 0).astype(float)
+    only = merged("dare-ties", tensor(base, base, theirs, 65_536), density=0.25, seed=7) - base
+    masks[1] = (only != 0).astype(float)
+    close(found, paper_elect([left * masks[0], right * masks[1]], [1, 1], normalize=False))
+
+
+def test_dare_depends_on_the_seed_and_on_nothing_else() -> None:
+    base, ours, theirs = three(8)
+    data = tensor(base, ours, theirs)
+    first = merged("dare-ties", data, seed=1)
+    assert (first == merged("dare-ties", data, seed=1)).all()
+    assert (first != merged("dare-ties", data, seed=2)).any()
+
+
+def test_what_cannot_be_merged_is_refused() -> None:
+    _, ours, theirs = three(9)
+    data = tensor(None, ours, theirs)
+    for strategy in ("task-arithmetic", "ties", "dare-ties"):
+        with pytest.raises(UsageError, match="common ancestor"):
+            prepare(strategy, {}, data)
+    for strategy in ("ours", "nonsense"):
+        with pytest.raises(UsageError):
+            prepare(strategy, {}, data)
+    with pytest.raises(UsageError, match="densty"):
+        prepare("ties", {"densty": 0.5}, data)
+    with pytest.raises(UsageError, match="not in"):
+        prepare("average", {"weight": 2}, data)
