@@ -197,7 +197,7 @@ def at(repo: Repo, objects: ObjectReader, settings: ModelSettings, rev: str = ST
     for path, mode, blob in entries(repo, rev, settings.root):
         below = path.removeprefix(prefix)
         if path.startswith(prefix) and not path.startswith(OUR_FOLDER) and matches(below):
-            parts.append(_part(repo, objects, path, below, mode, blob))
+            parts.append(locate(repo, objects, path, below, mode, blob))
     parts.sort(key=lambda part: part.file.path.encode())
     make(part.file for part in parts)
     return LocatedBundle(tuple(parts))
@@ -207,7 +207,7 @@ def part_at(repo: Repo, objects: ObjectReader, path: str, rev: str = STAGED) -> 
     """One file of `rev` or the index, by its path from the top (also its `file.path`), or None. Raises as `at`."""
     for found, mode, blob in entries(repo, rev, path):
         if found == path:
-            return _part(repo, objects, path, path, mode, blob)
+            return locate(repo, objects, path, path, mode, blob)
     return None
 
 
@@ -264,7 +264,8 @@ def of_file(path: Path, name: str) -> BundleFile:
     return BundleFile(name, _MODES[bool(held.st_mode & 0o100)], size, Hash(hasher.hexdigest()))
 
 
-def _part(repo: Repo, objects: ObjectReader, path: str, name: str, mode: int, blob: Oid) -> Part:
+def locate(repo: Repo, objects: ObjectReader, path: str, name: str, mode: int, blob: Oid) -> Part:
+    """One file of git as part of a bundle in which it is called `name`. Raises as `at`."""
     if mode not in _MODES:
         raise UsageError(f"{path} is no ordinary file in git (mode {mode:o}), and cannot be part of a model")
     check_path(name)
