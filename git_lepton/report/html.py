@@ -8,6 +8,7 @@ or `_name`.
 from __future__ import annotations
 
 import math
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
@@ -45,6 +46,7 @@ BINS: Final = 41
 _MOST_LAYERS: Final = 400
 _MOST_ROWS: Final = 2_000
 _MOST_FILES: Final = 50
+_SEPARATOR: Final = re.compile(r"(?<=[./_])(?=\w)")
 _POLICY: Final = (
     "default-src 'none'; style-src 'sha256-"
     + b64encode(sha256(STYLE.encode()).digest()).decode()
@@ -102,7 +104,8 @@ def _text(text: str) -> str:
 
 
 def _name(name: str) -> str:
-    return f"<code>{escape(visible(name))}</code>"
+    """A name, which may be broken over lines after the signs that part it."""
+    return f"<code>{_SEPARATOR.sub('<wbr>', escape(visible(name)))}</code>"
 
 
 def _anchor(title: str) -> str:
@@ -193,9 +196,7 @@ def _heat_map(model: ModelReview, found: Sequence[Layer], changed: Sequence[Laye
     shown = [layer for layer in found if layer.name in kept or len(found) <= _MOST_LAYERS]
     known = [layer.relative_l2 for layer in found]
     largest = max((value for value in known if value is not None and math.isfinite(value)), default=0.0)
-    rows = "".join(
-        f"<li>{_name(layer.name)}{meter(layer.relative_l2, largest)}{strip(layer)}</li>\n" for layer in shown
-    )
+    rows = "".join(f"<li>{_name(layer.name)}{meter(layer, largest)}{strip(layer)}</li>\n" for layer in shown)
     left = len(found) - len(shown)
     rest = f'<p class="soft">{counted(left, "layer")} that changed less are not shown.</p>' if left else ""
     return f'<h3>{_name(model.change.path)}</h3><ul class="heat">\n{rows}</ul>{rest}'
@@ -216,19 +217,20 @@ def _histograms(report: ReviewReport) -> str:
 
 
 def _facts(report: ReviewReport) -> str:
+    several = len(report.models) > 1
     rows = [
         (
             _name(fact.key) if fact.key else "-",
             _text(fact.topic),
             *(_name(side) if side else "-" for side in (fact.before, fact.after)),
-            _name(model.change.path),
+            *((_name(model.change.path),) if several else ()),
         )
         for model in report.models
         for fact in model.change.facts
     ]
     if not rows:
         return ""
-    columns = ("Which", "What", "Before", "After", "File")
+    columns = ("Which", "What", "Before", "After", *(("File",) if several else ()))
     return _table("Metadata and graph", columns, rows[:_MOST_ROWS]) + _left_out(len(rows), "fact")
 
 
@@ -236,19 +238,20 @@ def _tensors(report: ReviewReport) -> str:
     changes = by_importance(all_changes(report))
     if not changes:
         return ""
-    rows = []
-    for change in changes[:_MOST_ROWS]:
-        ref = change.after or change.before
-        assert ref is not None
-        kind = KIND_WORDS[change.kind]
-        figures = map(_text, tensor_figures(change))
-        rows.append(
-            (_name(change.name), kind, *figures, _text(tensor_type(change)), _text(remark(change)), _name(ref.file))
-        )
-    columns = ("Tensor", "What", "Change>", "Values changed>", "Max |Δ|>", "Cosine>", "Type", "Remark", "File")
-    return _table("Tensors that are not the same, the most changed first", columns, rows) + _left_out(
-        len(changes), "tensor"
-    )
+    several = len(report.models) > 1
+    rows = [_tensor_cells(change, several=several) for change in changes[:_MOST_ROWS]]
+    columns = ("Tensor", "What", "Change>", "Values changed>", "Max |Δ|>", "Cosine>", "Type", "Remark")
+    title = "Tensors that are not the same, the most changed first"
+    return _table(title, (*columns, *(("File",) if several else ())), rows) + _left_out(len(changes), "tensor")
+
+
+def _tensor_cells(change: TensorChange, *, several: bool) -> tuple[str, ...]:
+    ref = change.after or change.before
+    assert ref is not None
+    figures = map(_text, tensor_figures(change))
+    words = (_text(tensor_type(change)), _text(remark(change)))
+    file = (_name(ref.file),) if several else ()
+    return (_name(change.name), KIND_WORDS[change.kind], *figures, *words, *file)
 
 
 def _left_out(every: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from git_lepton.compare.values import Numbers, TensorChange, TensorKind
 from git_lepton.report.layers import Layer
-from git_lepton.report.review_words import KIND_WORDS, figure, layer_words, percent, visible
+from git_lepton.report.review_words import KIND_WORDS, layer_words, percent, visible
 
 STEPS: Final = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 """Relative changes at which a square gets the next darker colour: fixed, so that two reports can be compared."""
@@ -57,17 +57,18 @@ def _square(name: str, change: TensorChange | None) -> str:
 
 def key() -> str:
     """What the squares mean."""
-    ends = [f"below {percent(STEPS[0])}", *(f"from {percent(step)}" for step in STEPS)]
+    ends = [f"changed by less than {100 * STEPS[0]:g} %", *(f"{100 * step:g} % or more" for step in STEPS)]
     items = ['<li><i class="h0"></i>the same</li>']
     items += [f'<li><i class="h{number}"></i>{escape(words)}</li>' for number, words in enumerate(ends, start=1)]
     items += [f'<li><i class="h1">{sign}</i>{KIND_WORDS[kind]}</li>' for kind, sign in SIGNS.items()]
     return f'<ul class="key" aria-label="Key of the squares">{"".join(items)}</ul>'
 
 
-def meter(relative: float | None, largest: float) -> str:
-    """A bar beside its figure; the bar says nothing that the figure does not."""
+def meter(layer: Layer, largest: float) -> str:
+    """A bar beside its figure, which says all that the bar says; words for a layer without figures."""
+    relative = layer.relative_l2
     if relative is None:
-        return '<span class="meter">-</span>'
+        return f'<span class="meter">{escape(layer_words(layer))}</span>'
     part = 1.0 if not math.isfinite(relative) else relative / largest if largest > 0 else 0.0
     width = min(100.0, max(100 * part, 2.0 if relative > 0 else 0.0))
     return (
@@ -88,15 +89,16 @@ def histogram(change: TensorChange, numbers: Numbers) -> str:
         for number, count in enumerate(bins)
         if count
     )
-    most = f"95 % of the values that were compared moved by less than {figure(_within(bins, numbers.max_abs, 0.95))}"
-    ends = figure(numbers.max_abs)
+    moved = _within(bins, numbers.max_abs, 0.95)
+    most = f"95 % of the values that were compared moved by less than {moved:.2g}"
+    end = f"{numbers.max_abs:.3g}"
     name = escape(visible(change.name))
-    figures = f"change {percent(numbers.relative_l2)}, {percent(numbers.share)} of the values"
+    figures = f"Change {percent(numbers.relative_l2)}, in {percent(numbers.share)} of its values"
     return (
         f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" focusable="false"'
-        f' aria-label="Histogram of the change, from -{ends} to {ends}. {most}.">{bars}'
+        f' aria-label="Histogram of the change, from -{end} to {end}. {most}.">{bars}'
         f'<line class="axis" x1="{_WIDTH / 2}" y1="0" x2="{_WIDTH / 2}" y2="{_HEIGHT}" stroke-dasharray="2 3"/></svg>'
-        f'<div class="ends" aria-hidden="true"><span>-{ends}</span><span>0</span><span>{ends}</span></div>'
+        f'<div class="ends" aria-hidden="true"><span>-{end}</span><span>0</span><span>{end}</span></div>'
         f'<figcaption><span class="name">{name}</span><br>{escape(figures)}. {most}.</figcaption></figure>'
     )
 

@@ -11,15 +11,15 @@ from typing import Final
 STYLE: Final = """
 :root {
   color-scheme: light dark;
-  --page: #ffffff; --ink: #1c2128; --soft: #57606a; --line: #d0d7de; --panel: #f6f8fa; --accent: #0b57d0;
-  --alarm: #9a1c1c; --alarm-page: #fff1f0; --bar: #3d74c7;
+  --page: #ffffff; --ink: #1c2128; --soft: #57606a; --line: #d0d7de; --edge: #848d97; --panel: #f6f8fa;
+  --accent: #0b57d0; --alarm: #9a1c1c; --alarm-page: #fff1f0; --bar: #3d74c7;
   --h1: #e9f1fb; --h2: #cfe2f7; --h3: #a9cbef; --h4: #7bade2;
   --h5: #4d8bcf; --h6: #2a69b0; --h7: #174b87; --h8: #0a2f5c;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --page: #0d1117; --ink: #e6edf3; --soft: #9aa4af; --line: #343c46; --panel: #161b22; --accent: #79b0ff;
-    --alarm: #ffb4ab; --alarm-page: #3a1413; --bar: #5b93e0;
+    --page: #0d1117; --ink: #e6edf3; --soft: #9aa4af; --line: #343c46; --edge: #6e7681; --panel: #161b22;
+    --accent: #79b0ff; --alarm: #ffb4ab; --alarm-page: #3a1413; --bar: #5b93e0;
     --h1: #16243a; --h2: #1c3558; --h3: #23497a; --h4: #2c60a0;
     --h5: #3f7cc5; --h6: #67a0e4; --h7: #9cc5f7; --h8: #d6e8ff;
   }
@@ -51,21 +51,23 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 caption { text-align: left; padding: .25rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); }
 thead th { color: var(--soft); font-weight: 600; white-space: nowrap; }
-tbody th { font-weight: 400; min-width: 9rem; }
+tbody th { font-weight: 400; min-width: 10rem; }
+td { overflow-wrap: break-word; }
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.type { white-space: nowrap; }
 .heat { list-style: none; margin: .5rem 0; padding: 0; }
 .heat li {
-  display: grid; grid-template-columns: minmax(9rem, 18rem) 9.5rem 1fr; gap: .1rem .75rem; align-items: center;
+  display: grid; grid-template-columns: minmax(9rem, 18rem) 10rem 1fr; gap: .1rem .75rem; align-items: center;
   padding: .2rem 0; border-bottom: 1px solid var(--line);
 }
-.meter { display: flex; align-items: center; gap: .5rem; font-variant-numeric: tabular-nums; font-size: .85rem; }
+.meter {
+  display: flex; align-items: center; gap: .5rem; white-space: nowrap; font-variant-numeric: tabular-nums; font-size: .85rem;
+}
 .meter svg { flex: none; width: 4.5rem; height: .6rem; }
 .track { fill: var(--panel); stroke: var(--line); stroke-width: 1; }
 .fill, .bin { fill: var(--bar); }
 .strip { display: flex; flex-wrap: wrap; gap: 2px; }
 .strip i, .key i {
-  display: inline-flex; width: 1rem; height: 1rem; border: 1px solid var(--line); border-radius: 2px;
+  display: inline-flex; width: 1rem; height: 1rem; border: 1px solid var(--edge); border-radius: 2px;
   font: 700 .7rem/1 monospace;  align-items: center; justify-content: center; color: var(--ink); flex: none;
 }
 i.h0 { border-style: dashed; }

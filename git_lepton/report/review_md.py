@@ -50,7 +50,7 @@ _FRAME: Final = 4_000
 """Room kept for headings, the last lines and the heads of tables."""
 _CODE_ESCAPES: Final = {ord("`"): "\\x60", ord("|"): "\\x7c"}
 _PROSE_MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|~&$^!]")
-_PROSE_LINKS: Final = re.compile(r"[@:]|#(?=\d)(?!\d+;)|www(?=\.)")
+_PROSE_LINKS: Final = re.compile(r"@|#(?=\d)(?!\d+;)|:(?=//)|www(?=\.)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def comment(report: ReviewReport, limit: int = MAX_CHARACTERS) -> str:
     """The comment, shorter than `limit` characters, ending with a line end."""
     head = [MARKER, f"### Models: {code(sides(report))}", "", f"**{prose(report.comparison.summary)}**", ""]
     warnings = alarms(report)
-    head += [line for alarm in warnings[:_MOST_ALARMS] for line in (f"> ⚠ {prose(alarm)}", ">")]
+    head += [line for alarm in warnings[:_MOST_ALARMS] for line in (f"⚠ {prose(alarm)}", "")]
     room = limit - _FRAME - sum(len(line) + 1 for line in head)
     body: list[str] = []
     dropped = [_left_out(len(warnings), _MOST_ALARMS, "warning")] if len(warnings) > _MOST_ALARMS else []
@@ -108,7 +108,7 @@ def comment(report: ReviewReport, limit: int = MAX_CHARACTERS) -> str:
         body += section.text(rows)
         if len(rows) < len(section.rows):
             dropped.append(_left_out(len(section.rows), len(rows), section.noun))
-    return "\n".join([*head, "", *body, *_last_lines(report, dropped)])
+    return "\n".join([*head, *body, *_last_lines(report, dropped)])
 
 
 def _left_out(every: int, kept: int, noun: str) -> str:
@@ -169,7 +169,7 @@ def _gates(report: ReviewReport) -> _Section:
     for row in report.gates:
         gate, verdict, *figures, reason = gate_cells(row)
         model = f"{row.model} ({row.variant})" if row.variant else row.model
-        rows.append((code(model), code(gate), prose(verdict), *map(prose, figures), prose(reason)))
+        rows.append((code(model), code(gate), prose(verdict), *figures, prose(reason)))
     return _Section("Gates", "gate", columns, rows, most=100)
 
 
@@ -221,7 +221,7 @@ def _tensor_cells(change: TensorChange, *, several: bool, measured: bool) -> tup
     file = (code(ref.file),) if several else ()
     figures = tensor_figures(change) if measured else ()
     kind, note = prose(KIND_WORDS[change.kind]), prose(remark(change))
-    return (code(change.name), *file, kind, *figures, prose(tensor_type(change)), note)
+    return (code(change.name), *file, kind, *figures, code(tensor_type(change)), note)
 
 
 def _last_lines(report: ReviewReport, dropped: Sequence[str]) -> list[str]:

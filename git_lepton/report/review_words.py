@@ -18,13 +18,13 @@ LONGEST_NAME: Final = 160
 
 KIND_WORDS: Final[dict[TensorKind, str]] = {
     "same": "the same",
-    "changed": "with new values",
+    "changed": "changed",
     "added": "added",
     "removed": "removed",
     "renamed": "renamed",
     "moved": "moved",
     "reshaped": "reshaped",
-    "retyped": "of another type",
+    "retyped": "cast",
 }
 VERDICT_SIGNS: Final[dict[str, str]] = {
     "pass": "✓ pass",
@@ -100,14 +100,14 @@ def what_happened(file: FileChange) -> str:
     elif file.same:
         parts.append(f"all {counted(file.same, 'tensor')} the same")
     if file.facts:
-        parts.append(f"{counted(len(file.facts), 'fact')} beside the tensors")
+        parts.append(f"other {', '.join(dict.fromkeys(fact.topic for fact in file.facts))}")
     if file.opaque:
         parts.append("other bytes")
     return ", ".join(parts) or "changed"
 
 
 def layer_words(layer: Layer) -> str:
-    """What became of a layer's tensors: `12 with new values, 4 the same`."""
+    """What became of a layer's tensors: `12 changed, 4 the same`."""
     return _kinds(layer.changes, len(layer.members) - len(layer.changes))
 
 
