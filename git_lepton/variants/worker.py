@@ -1,0 +1,98 @@
+"""The child process of a build: `python -m git_lepton.variants.worker`, a request on standard input, one answer out.
+
+Tools print, crash, and use much memory, so they run here and nowhere else. Standard output carries the answer, one
+line of JSON; whatever tools print there goes to standard error. When the parent dies, which is looked for twice a
+second, the worker deletes the folder it writes in and ends: a build that is killed leaves nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import resource
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from git_lepton.config.recipes import parse_recipe
+from git_lepton.errors import UsageError
+from git_lepton.variants import folder, gguf_out, onnx_out, safetensors_out
+from git_lepton.variants.values import ModelFolder, Outcome, Request, Unsuitable, to_json
+
+_WATCH_SECONDS: Final = 0.5
+_MAX_REASON: Final = 400  # characters
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_PATH: Final = re.compile(r"(?:/[^\s:'\"]+)+/([^\s/:'\"]+)")
+
+
+def build(request: Request) -> Outcome:
+    """Build in this process.
+
+    Raises:
+        Unsuitable: no such variant of this model. Tools may raise anything else.
+    """
+    model = ModelFolder(Path(request.path), request.main, request.files)
+    steps = parse_recipe(request.recipe)
+    new, scratch = Path(request.stage) / "new", Path(request.stage) / "tmp"
+    calibration = None if request.calibration is None else Path(request.calibration)
+    family = folder.family(model)
+    if family is None:
+        raise Unsuitable("variants are built of ONNX and safetensors models, and it has no such file")
+    if family == "onnx":
+        return onnx_out.build(model, steps, new, scratch, request.exclude, calibration)
+    if steps[-1].kind in gguf_out.TYPES:
+        return gguf_out.build(model, steps, new, request.exclude)
+    return safetensors_out.build(model, steps, new, request.exclude)
+
+
+def answer(request: Request) -> dict[str, Any]:
+    """Build, and put whatever happens into words: `outcome`, or `skipped`, `usage` or `failed` with a sentence."""
+    try:
+        return {"outcome": to_json(build(request))}
+    except Unsuitable as error:
+        return {"skipped": error.message}
+    except UsageError as error:
+        return {"usage": error.message}
+    except MemoryError:
+        return {"skipped": "there was not enough memory"}
+    except Exception as error:
+        if (isinstance(error, OSError) and error.errno in _FULL) or "No space left on device" in str(error):
+            return {"failed": "no space left on device"}
+        return {"skipped": reason(error)}
+
+
+def reason(error: BaseException) -> str:
+    """The last line that a tool's error says, with its kind, and without the folders of our own files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = _PATH.sub(r"\1", lines[-1]) if lines else "no reason given"
+    return f"{type(error).__name__}: {text}"[:_MAX_REASON]
+
+
+def _watch(parent: int, stage: Path) -> None:
+    while os.getppid() == parent:
+        time.sleep(_WATCH_SECONDS)
+    shutil.rmtree(stage, ignore_errors=True)
+    os._exit(1)
+
+
+def main() -> None:
+    """Read the request, build, answer."""
+    request = Request.decoded(sys.stdin.buffer.read())
+    threading.Thread(target=_watch, args=(request.parent, Path(request.stage)), daemon=True).start()
+    if request.memory is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (request.memory, request.memory))
+    tempfile.tempdir = str(Path(request.stage) / "tmp")
+    channel = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with channel:
+        channel.write(json.dumps(answer(request)).encode())
+
+
+if __name__ == "__main__":
+    main()
