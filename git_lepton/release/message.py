@@ -31,7 +31,7 @@ MAX_SEQ: Final = (1 << 53) - 1
 
 Action = Literal["promote", "rollback", "pin", "halt"]
 
-_PREFIX: Final = "Lepton-"
+PREFIX: Final = "Lepton-"
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _OID: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _RING: Final = re.compile(r"(?:100|[1-9]?[0-9])%")
@@ -109,9 +109,9 @@ def render(move: Move) -> str:
         UsageError: a field that the reader would not take back, such as a reason that looks like the block of keys.
     """
     why = "\n".join(line.rstrip() for line in move.why.strip().splitlines())
-    if any(line.startswith((_PREFIX, "-----BEGIN ")) for line in why.splitlines()):
-        raise UsageError(f"a reason cannot have a line that begins with {_PREFIX!r} or a signature")
-    block = "\n".join(f"{_PREFIX}{key}: {write(move)}" for key, write in _FIELDS.items())
+    if any(line.startswith((PREFIX, "-----BEGIN ")) for line in why.splitlines()):
+        raise UsageError(f"a reason cannot have a line that begins with {PREFIX!r} or a signature")
+    block = "\n".join(f"{PREFIX}{key}: {write(move)}" for key, write in _FIELDS.items())
     text = "\n\n".join(part for part in (move.subject, why, block) if part) + "\n"
     try:
         if parse(text) != _normal(move, why):
@@ -145,9 +145,9 @@ def parse(text: str) -> Move:
         values[found[1]] = found[2]
     missing = _FIELDS.keys() - values.keys()
     if missing:
-        raise VerificationError(f"the tag lacks {_PREFIX}{min(missing)}", reason="malformed")
+        raise VerificationError(f"the tag lacks {PREFIX}{min(missing)}", reason="malformed")
     subject, _, why = head.partition("\n\n")
-    if any(line.startswith(_PREFIX) for line in head.splitlines()) or "\n" in subject:
+    if any(line.startswith(PREFIX) for line in head.splitlines()) or "\n" in subject:
         raise VerificationError("the tag has more than one block of keys", reason="malformed")
     return _read(values, why)
 
@@ -201,4 +201,4 @@ def _checked(key: str, values: dict[str, str], form: re.Pattern[str]) -> str:
 
 
 def _malformed(key: str, value: str) -> VerificationError:
-    return VerificationError(f"{_PREFIX}{key} of the tag is malformed: {value[:80]!r}", reason="malformed")
+    return VerificationError(f"{PREFIX}{key} of the tag is malformed: {value[:80]!r}", reason="malformed")
