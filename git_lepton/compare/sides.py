@@ -333,7 +333,8 @@ def of_path(path: Path, store: Store | None = None) -> Side:
         folders[:] = [name for name in folders if name != ".git"]
         for place in (Path(folder, name) for name in names):
             if place.is_file() and _is_weights(place):
-                found[place.relative_to(path).as_posix()] = _on_disk(store, place, str(place))
+                name = place.relative_to(path).as_posix()
+                found[name] = _on_disk(store, place, name)
     return _side(str(path), found)
 
 

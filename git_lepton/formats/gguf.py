@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 from git_lepton.errors import FormatError
@@ -60,10 +61,13 @@ BLOCKS: Final[dict[int, tuple[str, int, int]]] = {
 }
 """The types of ggml.h; tests compare them with the `gguf` package."""
 
-_SCALAR_SIZES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+VALUE_TYPES: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+"""Scalar types of values by number, as `struct` spells them; little-endian."""
+STRING: Final = 8
+ARRAY: Final = 9
+
+_SCALAR_SIZES: Final = {kind: struct.calcsize(f"<{letter}") for kind, letter in VALUE_TYPES.items()}
 _UINT32: Final = 4
-_STRING: Final = 8
-_ARRAY: Final = 9
 _ALIGNMENT_KEY: Final = b"general.alignment"
 _DEFAULT_ALIGNMENT: Final = 32
 
@@ -79,6 +83,35 @@ def parse(data: memoryview) -> Layout:
     Raises:
         FormatError: the file is malformed, of another version, big-endian, or has a tensor of an unknown type.
     """
+    reader, tensor_count, key_count = _read_head(data)
+    alignment = _read_keys(reader, key_count)
+    infos = [_read_info(reader) for _ in range(tensor_count)]
+    base = (reader.at + alignment - 1) // alignment * alignment
+    for name, _, _, offset, _ in infos:
+        if offset % alignment:
+            raise FormatError(
+                FORMAT, f"tensor {quoted(name)} is not aligned to {alignment} bytes", offset=base + offset
+            )
+    tensors = (Tensor(name, dtype, shape, base + at, base + at + size) for name, dtype, shape, at, size in infos)
+    return build(FORMAT, len(data), tensors)
+
+
+def key_values(data: memoryview) -> Iterator[tuple[str, int, memoryview]]:
+    """The keys before the tensors: name, type of the value (`VALUE_TYPES`), and its bytes.
+
+    Raises:
+        FormatError: the file is malformed there.
+    """
+    reader, _, key_count = _read_head(data)
+    for _ in range(key_count):
+        name = reader.name().decode("utf-8", "surrogateescape")
+        kind, at = reader.uint32(), reader.at
+        reader.skip_value(kind)
+        yield name, kind, data[at : reader.at]
+
+
+def _read_head(data: memoryview) -> tuple[_Reader, int, int]:
+    """A reader behind the head of the file, and how many tensors and keys there are."""
     reader = _Reader(data)
     if bytes(reader.take(4)) != MAGIC:
         raise FormatError(FORMAT, "the magic is not GGUF", offset=0)
@@ -90,16 +123,7 @@ def parse(data: memoryview) -> Layout:
     tensor_count, key_count = reader.uint64(), reader.uint64()
     if tensor_count > MAX_TENSORS or key_count > MAX_KEYS:
         raise FormatError(FORMAT, f"{tensor_count} tensors and {key_count} keys are too many", offset=8)
-    alignment = _read_keys(reader, key_count)
-    infos = [_read_info(reader) for _ in range(tensor_count)]
-    base = (reader.at + alignment - 1) // alignment * alignment
-    for name, _, _, offset, _ in infos:
-        if offset % alignment:
-            raise FormatError(
-                FORMAT, f"tensor {quoted(name)} is not aligned to {alignment} bytes", offset=base + offset
-            )
-    tensors = (Tensor(name, dtype, shape, base + at, base + at + size) for name, dtype, shape, at, size in infos)
-    return build(FORMAT, len(data), tensors)
+    return reader, tensor_count, key_count
 
 
 class _Reader:
@@ -133,9 +157,9 @@ class _Reader:
         """Step over a value of a key; arrays of scalars in one step."""
         if kind in _SCALAR_SIZES:
             self.take(_SCALAR_SIZES[kind])
-        elif kind == _STRING:
+        elif kind == STRING:
             self.take(self.uint64())
-        elif kind == _ARRAY:
+        elif kind == ARRAY:
             self._skip_array(depth + 1)
         else:
             raise FormatError(FORMAT, f"value type {kind} is not known", offset=self.at)

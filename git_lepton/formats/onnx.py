@@ -30,7 +30,7 @@ FORMAT: Final = "onnx"
 MIN_PAYLOAD: Final = 64  # bytes
 MAX_GRAPH_DEPTH: Final = 32
 
-_DTYPES: Final[dict[int, str]] = {
+DTYPES: Final[dict[int, str]] = {
     1: "F32",
     2: "U8",
     3: "I8",
@@ -305,7 +305,7 @@ class _Walk:
                     if len(proto.dims) <= MAX_RANK:  # one more than is allowed, so that `typed` sees that it is
                         proto.dims.append(dim)
             elif number == 2 and item.wire == protobuf.VARINT:
-                proto.dtype = _DTYPES.get(self._read.int64(item))
+                proto.dtype = DTYPES.get(self._read.int64(item))
             elif number == 8 and run:
                 proto.name = self._read.text(item, MAX_NAME)
             elif number == _RAW_DATA or number in _FIXED_LISTS or number in _VARINT_LISTS:

@@ -119,7 +119,7 @@ def test_files_and_folders_outside_git(tmp_path: Path) -> None:
     (folder / "README.md").write_text("words")
     (folder / "empty").write_bytes(b"")
     assert list(of_path(folder).files) == ["sub/m.safetensors"]
-    assert of_path(folder).files["sub/m.safetensors"].path == str(folder / "sub" / "m.safetensors")
+    assert of_path(folder).files["sub/m.safetensors"].path == "sub/m.safetensors"
     alone = of_path(folder / "README.md")
     assert list(alone.files) == [""]
     assert alone.files[""].manifest.format == "raw"

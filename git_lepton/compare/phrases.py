@@ -1,0 +1,365 @@
+"""The clauses that a sentence about one model is put together from; see `summary`."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from git_lepton.compare.naming import has_vocabulary, is_embedding, tell_layers, tell_modules
+from git_lepton.compare.values import FactChange, FileChange, TensorChange
+from git_lepton.store.manifest import TensorLine
+from git_lepton.values import DTYPES
+
+_TOLD: Final = 3
+"""Things of one kind that are named; the rest is counted."""
+_MOST: Final = 0.8
+"""Share of the tensors that a change concerns as a whole."""
+_SMALL: Final = 0.1
+"""Relative distance up to which a change is called a fine-tune; a model trained anew is far beyond it."""
+_LOW_RANK: Final = 8
+"""A change is of low rank when its rank is at most this part of the smaller side of the matrix."""
+
+_ROUNDING: Final = {"F64": 2**-50, "F32": 2**-22, "F16": 2**-10, "BF16": 2**-7, "F8_E4M3": 2**-3, "F8_E5M2": 2**-2}
+"""Relative error that rounding to a float type explains, twice the half unit in the last place."""
+_INTEGERS: Final = frozenset({"I8", "U8", "I4", "U4", "I2", "U2"})
+_GRAPH_TOPICS: Final = ("inputs", "outputs", "nodes", "node", "connections", "opset", "constants", "external", "code")
+_PORTS: Final = (("inputs", "input"), ("outputs", "output"))
+
+
+@dataclass(frozen=True)
+class Model:
+    """Files that are one model, and all their tensors on each side, by name."""
+
+    files: tuple[FileChange, ...]
+    before: Mapping[str, TensorLine]
+    after: Mapping[str, TensorLine]
+
+    @property
+    def label(self) -> str:
+        """How to call it."""
+        paths = [file.path for file in self.files]
+        return paths[0] if len(paths) == 1 else f"{paths[0]} and {count(len(paths) - 1, 'other')}"
+
+    @property
+    def verb(self) -> str:
+        """What became of it as a whole: a kind of file if all its files have it, else "changed"."""
+        kinds = {file.kind for file in self.files}
+        return kinds.pop() if len(kinds) == 1 else "changed"
+
+    @cached_property
+    def tensors(self) -> tuple[TensorChange, ...]:
+        """All changes of tensors."""
+        return tuple(change for file in self.files for change in file.tensors)
+
+    @cached_property
+    def facts(self) -> tuple[FactChange, ...]:
+        """All facts that differ."""
+        return tuple(fact for file in self.files for fact in file.facts)
+
+    def of(self, *kinds: str) -> list[TensorChange]:
+        """The changes of these kinds."""
+        return [change for change in self.tensors if change.kind in kinds]
+
+
+def described(model: Model) -> str:
+    """What became of a model."""
+    if model.verb in ("added", "removed", "renamed"):
+        return _whole(model)
+    tuned = [c for c in model.tensors if _rewritten(c) and c.kind in ("changed", "moved", "renamed")]
+    values = _values(model, tuned)
+    shape = [*_resized(model), *_joined_and_left(model), *_relocated(model)]
+    if _is_another(model):
+        values, shape = [], [_another(model)]
+    graph = _graph(model)
+    clauses = [*values, *shape, *graph, *_metadata(model, alone=not (values or shape or graph))]
+    if not (values or shape) and model.after and (graph or clauses):
+        clauses += [] if clauses == ["metadata only"] else ["weights unchanged"]
+    if any(file.opaque for file in model.files):
+        clauses.append("bytes outside the tensors changed" if model.after or model.before else "content changed")
+    if not clauses:
+        return "the same tensors, stored in another order" if model.after else "content changed"
+    return ", ".join(_contrast(model, clauses, tuned))
+
+
+def _kept(model: Model) -> int:
+    """Tensors of the newer side that are those of the older one, with whatever values."""
+    return len(model.after) - len(model.of("added", "reshaped"))
+
+
+def _is_another(model: Model) -> bool:
+    """Whether hardly a tensor has a counterpart: then what came and went is no news, one by one."""
+    smaller = min(len(model.before), len(model.after))
+    return smaller > _TOLD and 2 * _kept(model) < smaller and not _replaced(model)
+
+
+def _another(model: Model) -> str:
+    kept = f"only {count(_kept(model), 'tensor')} of {len(model.after):,} with" if _kept(model) else "no tensor with"
+    return f"another architecture, {kept} a counterpart"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 model`, `2 models`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listing(items: Sequence[str], most: int = _TOLD) -> str:
+    """`a, b, c and 4 more`."""
+    if len(items) > most:
+        return f"{', '.join(items[:most])} and {len(items) - most:,} more"
+    return ", ".join(items)
+
+
+def _whole(model: Model) -> str:
+    """A model that came, went, or is at another path."""
+    lines = (model.after or model.before).values()
+    parameters = sum(math.prod(line.shape) for line in lines)
+    size = f" ({count(len(lines), 'tensor')}, {_millions(parameters)})" if lines else ""
+    if model.verb == "renamed":
+        first = model.files[0]
+        return f"{first.before} renamed to {first.after}: no value changed"
+    paths = [file.path for file in model.files]
+    return f"{listing(paths, 1)} {model.verb}{size}"
+
+
+def _millions(parameters: int) -> str:
+    for scale, unit in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if parameters >= scale:
+            return f"{parameters / scale:.3g} {unit} values"
+    return count(parameters, "value")
+
+
+def _rewritten(change: TensorChange) -> bool:
+    """Whether a tensor has other bytes than before."""
+    return change.before is not None and change.after is not None and change.before.hash != change.after.hash
+
+
+def _values(model: Model, tuned: Sequence[TensorChange]) -> list[str]:
+    """What became of the values: casts, quantization, tuning."""
+    clauses = _retyped(model)
+    if not tuned:
+        return clauses
+    if len(tuned) >= _MOST * _comparable(model):
+        clauses.append(_everything(tuned, _comparable(model)))
+        return clauses
+    names = [change.name for change in tuned]
+    layers = tell_layers(names, model.after)
+    modules = tell_modules(names, model.after)
+    if len(modules) > _TOLD and not layers:
+        told = f"{len(tuned):,} of {count(len(model.after), 'tensor')} changed"
+    else:
+        told = f"{listing([*layers, *modules])} fine-tuned"
+    clauses.append(told + _low_rank(tuned))
+    return clauses
+
+
+def _comparable(model: Model) -> int:
+    """How many tensors of the newer side were there before and could have changed; counters and masks could not."""
+    floats = [line for line in model.after.values() if _is_float(line.dtype) and math.prod(line.shape) > 1]
+    came = len([change for change in model.of("added") if change.after and _is_float(change.after.dtype)])
+    return max(1, len(floats) - came - len(model.of("retyped", "reshaped")))
+
+
+def _everything(tuned: Sequence[TensorChange], comparable: int) -> str:
+    if len(tuned) == 1:
+        return f"{tuned[0].name} changed"
+    told = "every tensor" if len(tuned) >= comparable else f"{len(tuned):,} of {comparable:,} tensors"
+    distances = [c.numbers.relative_l2 for c in tuned if c.numbers and math.isfinite(c.numbers.relative_l2)]
+    if not distances:
+        return f"retrained: {told} changed"
+    middle = sorted(distances)[len(distances) // 2]
+    word = "fine-tuned" if middle <= _SMALL else "retrained"
+    return f"{word}: {told} changed, half of them by {middle:.2g} of their norm or more{_low_rank(tuned)}"
+
+
+def _low_rank(tuned: Iterable[TensorChange]) -> str:
+    """` by a low-rank update (rank 8)` when every matrix whose rank was measured says so."""
+    ranks = []
+    for change in tuned:
+        if change.numbers and change.numbers.rank is not None and change.after:
+            if change.numbers.rank * _LOW_RANK > min(change.after.shape):
+                return ""
+            ranks.append(change.numbers.rank)
+    return f" by a low-rank update (rank {max(ranks)})" if ranks else ""
+
+
+def _is_float(dtype: str) -> bool:
+    known = DTYPES.get(dtype)
+    return (known is not None and known.kind == "float") or dtype in ("F32_LIST", "F64_LIST")
+
+
+def _retyped(model: Model) -> list[str]:
+    """Casts and quantization."""
+    moves = Counter((c.before.dtype, c.after.dtype) for c in model.of("retyped") if c.before and c.after)
+    if not moves:
+        return _replaced(model)
+    (old, new), most = moves.most_common(1)[0]
+    scale = {c.name for c in model.tensors} - {c.name for c in model.of("retyped")}
+    if _is_float(old) and not _is_float(new):
+        return [f"quantized to {_spoken(new)}"]
+    if _is_float(new) and not _is_float(old):
+        return [f"dequantized to {new}"]
+    told = f"{old} -> {new}"
+    if len(moves) > 1:
+        told += f" and {count(sum(moves.values()) - most, 'other')}"
+    whole = not scale and not model.facts and most == sum(moves.values())
+    return [f"{'only the dtype' if whole else 'dtype'} changed: {told}{_cast(model, new)}"]
+
+
+def _cast(model: Model, dtype: str) -> str:
+    """` (cast)` when the numbers show that rounding explains all of it."""
+    distances = [c.numbers.relative_l2 for c in model.of("retyped") if c.numbers]
+    if not distances or dtype not in _ROUNDING:
+        return ""
+    return " (cast)" if max(distances) <= _ROUNDING[dtype] else " (and values beyond rounding)"
+
+
+def _replaced(model: Model) -> list[str]:
+    """Quantization that gave the weights new names: most float bytes went, and integers came."""
+    came = Counter[str]()
+    for change in model.of("added"):
+        if change.after and (change.after.dtype in _INTEGERS or change.after.dtype not in DTYPES):
+            came[change.after.dtype] += change.after.elements
+    gone = sum(c.before.elements for c in model.of("removed") if c.before and _is_float(c.before.dtype))
+    total = sum(math.prod(line.shape) for line in model.before.values())
+    if came and 2 * gone > total and 4 * sum(came.values()) > total:
+        return [f"quantized to {_spoken(came.most_common(1)[0][0])}"]
+    return []
+
+
+def _spoken(dtype: str) -> str:
+    """`int8` for I8 and `uint4` for U4; names of other formats as they are."""
+    return f"{'u' if dtype[0] == 'U' else ''}int{dtype[1:]}" if dtype in _INTEGERS else dtype
+
+
+def _resized(model: Model) -> list[str]:
+    """Vocabulary growth, and other changes of shape."""
+    grown: dict[int, int] = {}
+    rest = []
+    for change in model.of("reshaped"):
+        old, new = (ref.shape if ref else () for ref in (change.before, change.after))
+        if old and new and old[1:] == new[1:] and has_vocabulary(change.name):
+            grown[new[0] - old[0]] = grown.get(new[0] - old[0], 0) + 1
+        else:
+            rest.append(f"{change.name} {_shape(old)} -> {_shape(new)}")
+    clauses = [f"{rows:+,} vocabulary row{'' if abs(rows) == 1 else 's'}" for rows in grown]
+    if rest:
+        clauses.append(f"reshaped {rest[0]}" if len(rest) == 1 else f"{len(rest):,} tensors reshaped")
+    return clauses
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _joined_and_left(model: Model) -> list[str]:
+    """Tensors that were added and removed."""
+    clauses: list[str] = []
+    if _replaced(model):
+        return clauses
+    for kind, names in (("added", model.after), ("removed", model.before)):
+        changes = [change.name for change in model.of(kind)]
+        if not changes:
+            continue
+        if all("lora_" in name for name in changes):
+            told = f"LoRA adapter in {listing(tell_layers(changes, names)) or count(len(changes), 'tensor')}"
+        elif len(changes) == len(names):
+            told = f"all {count(len(changes), 'tensor')}"
+        else:
+            whole = [*_whole_layers(changes, names), *tell_modules(changes, names)]
+            told = listing(whole) if 0 < len(whole) <= _TOLD else count(len(changes), "tensor")
+        clauses.append(f"{told} {kind}")
+    return clauses
+
+
+def _whole_layers(changes: Sequence[str], names: Iterable[str]) -> list[str]:
+    """The layers of `changes`, if nothing else is in them."""
+    layers = tell_layers(changes, changes)
+    held = tell_layers(set(names) - set(changes), names)
+    return [] if not layers or set(layers) & set(held) else tell_layers(changes, names)
+
+
+def _relocated(model: Model) -> list[str]:
+    """Other names and other files."""
+    renamed = [c for c in model.of("renamed", "moved") if c.before and c.after and c.before.name != c.after.name]
+    moved = model.of("moved")
+    clauses = []
+    if renamed:
+        whole = 2 * len(renamed) > len(model.after)
+        clauses.append("renamed" if whole else f"{count(len(renamed), 'tensor')} renamed")
+    if moved:
+        files = [file for file in model.files if file.kind != "removed"]
+        clauses.append(f"resharded into {count(len(files), 'file')}")
+    if clauses and not any(_rewritten(change) for change in model.tensors) and not model.of("added", "removed"):
+        return [f"{' and '.join(clauses)}: no value changed"]
+    return clauses
+
+
+def _graph(model: Model) -> list[str]:
+    """`graph changed: +2 Relu, opset 17 -> 18`."""
+    facts = [fact for fact in model.facts if fact.topic in _GRAPH_TOPICS]
+    formats = [f"converted from {f.before} to {f.after}" for f in model.facts if f.topic == "format"]
+    if not facts:
+        return formats
+    told = _operators(facts)
+    for topic, noun in _PORTS:
+        for fact in (fact for fact in facts if fact.topic == topic):
+            told.append(f"{noun} {fact.key} {_became(fact)}")
+    told += [
+        f"opset {'' if fact.key == 'ai.onnx' else f'{fact.key} '}{_became(fact)}"
+        for fact in facts
+        if fact.topic == "opset"
+    ]
+    settings = [f for f in facts if f.topic == "node" and f.before and f.after]
+    if settings:
+        told.append(f"settings of {listing([f.key for f in settings], 1)}")
+    for topic, noun in (("constants", "constant"), ("external", "external tensor"), ("code", "source file")):
+        # Constants come and go with the operators that use them, which are told.
+        number = sum(
+            fact.topic == topic and (topic == "code" or None not in (fact.before, fact.after)) for fact in facts
+        )
+        told += [count(number, noun)] if number else []
+    if any(fact.topic == "connections" for fact in facts):
+        told.append("other connections")
+    if not told:
+        return [*formats, "nodes renamed"]
+    if {fact.topic for fact in facts} == {"constants"}:
+        return [*formats, f"{told[0]} changed"]
+    return [*formats, f"graph changed: {listing(told, 5)}"]
+
+
+def _operators(facts: Iterable[FactChange]) -> list[str]:
+    """`+2 Relu`, the most first."""
+    counts = {
+        f.key: int(f.after or 0) - int(f.before or 0) for f in facts if f.topic == "nodes" and (f.before or f.after)
+    }
+    ordered = sorted(counts.items(), key=lambda item: (-abs(item[1]), item[0]))
+    return [f"{number:+,} {name}" for name, number in ordered if number]
+
+
+def _became(fact: FactChange) -> str:
+    if fact.before is None:
+        return f"added ({fact.after})"
+    return f"{fact.before} -> {fact.after}" if fact.after is not None else "removed"
+
+
+def _metadata(model: Model, *, alone: bool) -> list[str]:
+    """Everything else that is known of a file."""
+    facts = [fact for fact in model.facts if fact.topic not in (*_GRAPH_TOPICS, "format")]
+    if not facts:
+        return []
+    return ["metadata only"] if alone and not any(file.opaque for file in model.files) else ["metadata changed"]
+
+
+def _contrast(model: Model, clauses: list[str], tuned: Sequence[TensorChange]) -> list[str]:
+    """Add that the embeddings stayed the same, where a part of the model was tuned and they were not."""
+    if not tuned or len(tuned) >= _comparable(model):
+        return clauses
+    touched = {change.name for change in model.tensors}
+    embeddings = [name for name in model.after if is_embedding(name)]
+    if embeddings and not touched.intersection(embeddings):
+        return [*clauses, "embeddings unchanged"]
+    return clauses
