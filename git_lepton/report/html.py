@@ -18,7 +18,7 @@ from typing import Final
 from git_lepton.compare.values import Numbers, TensorChange
 from git_lepton.report.html_figures import histogram, key, meter, strip
 from git_lepton.report.html_style import STYLE
-from git_lepton.report.layers import Layer, layers, most_changed
+from git_lepton.report.layers import Layer, has_two_sides, layers, most_changed
 from git_lepton.report.review import ModelReview, ReviewReport
 from git_lepton.report.review_words import (
     KIND_WORDS,
@@ -30,14 +30,14 @@ from git_lepton.report.review_words import (
     remark,
     revealed,
     sides,
-    signed_size,
+    size_cells,
     tensor_figures,
     tensor_type,
-    total_sizes,
+    total_cells,
     visible,
     what_happened,
 )
-from git_lepton.report.units import counted, size
+from git_lepton.report.units import counted
 
 HISTOGRAMS: Final = 12
 """How many tensors have a histogram on the page."""
@@ -146,28 +146,13 @@ def _alarms(report: ReviewReport) -> str:
 def _models(report: ReviewReport) -> str:
     if not report.models:
         return ""
-    rows = [_model_cells(model) for model in report.models]
+    rows = [
+        (_name(model.change.path), _text(what_happened(model.change)), *size_cells(model)) for model in report.models
+    ]
     if len(rows) > 1:
-        before, after = total_sizes(report)
-        rows.append(("all", "", size(before), size(after), signed_size(after - before), _added(report.added)))
+        rows.append(("all", "", *total_cells(report)))
     columns = ("File", "What happened", "Before>", "After>", "±>", "Adds to the repository>")
     return _table("Weight files that differ, their sizes, and what storing them adds", columns, rows)
-
-
-def _model_cells(model: ModelReview) -> tuple[str, ...]:
-    file = model.change
-    return (
-        _name(file.path),
-        _text(what_happened(file)),
-        size(file.size_before) if file.before else "-",
-        size(file.size_after) if file.after else "-",
-        signed_size(file.size_after - file.size_before),
-        _added(model.added),
-    )
-
-
-def _added(count: int | None) -> str:
-    return "unknown" if count is None else signed_size(count)
 
 
 def _gates(report: ReviewReport) -> str:
@@ -185,7 +170,7 @@ def _heat_maps(report: ReviewReport) -> str:
     for model in report.models[:_MOST_FILES]:
         found = layers(model.change, model.names)
         changed = most_changed(found)
-        if changed:
+        if changed and has_two_sides(model.change):
             maps.append(_heat_map(model, found, changed))
     return f"{key()}{''.join(maps)}" if maps else ""
 

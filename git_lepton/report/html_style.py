@@ -60,7 +60,8 @@ td.number, th.number { text-align: right; white-space: nowrap; font-variant-nume
   padding: .2rem 0; border-bottom: 1px solid var(--line);
 }
 .meter {
-  display: flex; align-items: center; gap: .5rem; white-space: nowrap; font-variant-numeric: tabular-nums; font-size: .85rem;
+  display: flex; align-items: center; gap: .5rem; white-space: nowrap;
+  font-variant-numeric: tabular-nums; font-size: .85rem;
 }
 .meter svg { flex: none; width: 4.5rem; height: .6rem; }
 .track { fill: var(--panel); stroke: var(--line); stroke-width: 1; }

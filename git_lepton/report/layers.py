@@ -65,13 +65,14 @@ def layers(file: FileChange, names: Sequence[str] = ()) -> tuple[Layer, ...]:
         file: what became of it.
         names: of all tensors of the newer file; without them only tensors that changed are known.
     """
-    changes = {change.name: change for change in file.tensors}
+    changes: dict[str, list[TensorChange]] = {name: [] for name in names}
+    for change in file.tensors:
+        changes.setdefault(change.name, []).append(change)
     found: dict[str, tuple[list[TensorChange], list[str]]] = {}
-    for name in dict.fromkeys((*names, *changes)):
+    for name, of_name in changes.items():
         changed, members = found.setdefault(layer_of(name), ([], []))
         members.append(name)
-        if name in changes:
-            changed.append(changes[name])
+        changed += of_name
     return tuple(Layer(file.path, name, tuple(changed), tuple(members)) for name, (changed, members) in found.items())
 
 
@@ -84,23 +85,21 @@ def most_changed(found: Iterable[Layer]) -> list[Layer]:
     )
 
 
+def has_two_sides(file: FileChange) -> bool:
+    """Whether there is something to compare: not all of the file is new, or gone."""
+    return file.kind not in {"added", "removed"} or any(change.kind != file.kind for change in file.tensors)
+
+
 def relative_l2(changes: Iterable[TensorChange]) -> float | None:
     """Norm of all differences by the norm of all values before; None without any numbers."""
-    difference = before = 0.0
-    measured = False
-    for change in changes:
-        numbers = change.numbers
-        if numbers is None:
-            continue
-        measured = True
-        difference += numbers.l2**2
-        if 0 < numbers.relative_l2 < math.inf:
-            before += (numbers.l2 / numbers.relative_l2) ** 2
-    if not measured:
+    found = [change.numbers for change in changes if change.numbers is not None]
+    if not found:
         return None
+    difference = math.hypot(*(numbers.l2 for numbers in found))
+    before = math.hypot(*(n.l2 / n.relative_l2 for n in found if 0 < n.relative_l2 < math.inf))
     if before == 0:
         return math.inf if difference else 0.0
-    return math.sqrt(difference / before)
+    return difference / before
 
 
 def has_new_values(change: TensorChange) -> bool:

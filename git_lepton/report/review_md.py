@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from git_lepton.compare.values import TensorChange
-from git_lepton.report.layers import layers, most_changed
-from git_lepton.report.review import ModelReview, ReviewReport
+from git_lepton.report.layers import has_two_sides, layers, most_changed
+from git_lepton.report.review import ReviewReport
 from git_lepton.report.review_words import (
     KIND_WORDS,
     alarms,
@@ -33,14 +33,14 @@ from git_lepton.report.review_words import (
     remark,
     revealed,
     sides,
-    signed_size,
+    size_cells,
     tensor_figures,
     tensor_type,
-    total_sizes,
+    total_cells,
     visible,
     what_happened,
 )
-from git_lepton.report.units import counted, size
+from git_lepton.report.units import counted
 
 MARKER: Final = "<!-- git-lepton report -->"
 """The first line of every comment."""
@@ -138,29 +138,13 @@ def _sections(report: ReviewReport) -> list[_Section]:
 
 
 def _models(report: ReviewReport) -> _Section:
-    columns = ("file", "what happened", "before>", "after>", "±>", "adds to the repository>")
-    rows = [_model_cells(model) for model in report.models]
+    rows = [
+        (code(model.change.path), prose(what_happened(model.change)), *size_cells(model)) for model in report.models
+    ]
     if len(rows) > 1:
-        before, after = total_sizes(report)
-        total = (size(before), size(after), signed_size(after - before), _added(report.added))
-        rows.append(("**all**", "", *total))
+        rows.append(("**all**", "", *total_cells(report)))
+    columns = ("file", "what happened", "before>", "after>", "±>", "adds to the repository>")
     return _Section("Weights", "file", columns, rows, most=100)
-
-
-def _model_cells(model: ModelReview) -> tuple[str, ...]:
-    file = model.change
-    return (
-        code(file.path),
-        prose(what_happened(file)),
-        size(file.size_before) if file.before else "-",
-        size(file.size_after) if file.after else "-",
-        signed_size(file.size_after - file.size_before),
-        _added(model.added),
-    )
-
-
-def _added(count: int | None) -> str:
-    return "unknown" if count is None else signed_size(count)
 
 
 def _gates(report: ReviewReport) -> _Section:
@@ -174,7 +158,8 @@ def _gates(report: ReviewReport) -> _Section:
 
 
 def _layers(report: ReviewReport) -> _Section:
-    found = most_changed(layer for model in report.models for layer in layers(model.change, model.names))
+    models = [model for model in report.models if has_two_sides(model.change)]
+    found = most_changed(layer for model in models for layer in layers(model.change, model.names))
     finite = [
         layer.relative_l2 for layer in found if layer.relative_l2 is not None and math.isfinite(layer.relative_l2)
     ]

@@ -10,7 +10,7 @@ from typing import Final
 
 from git_lepton.compare.values import FileChange, Numbers, TensorChange, TensorKind
 from git_lepton.report.layers import Layer, elements, has_new_values
-from git_lepton.report.review import GateRow, ReviewReport
+from git_lepton.report.review import GateRow, ModelReview, ReviewReport
 from git_lepton.report.units import counted, shape, size
 
 LONGEST_NAME: Final = 160
@@ -93,14 +93,17 @@ def what_happened(file: FileChange) -> str:
     if file.kind == "removed":
         return "removed"
     if file.kind == "added":
-        return f"new, {counted(len(file.tensors), 'tensor')}" if file.tensors else "new"
+        only_new = all(change.kind == "added" for change in file.tensors)
+        tensors = counted(len(file.tensors), "tensor") if only_new else _kinds(file.tensors, 0)
+        return f"new, {tensors}" if file.tensors else "new"
     parts = [f"renamed from {visible(file.before or '')}"] if file.before != file.after else []
     if file.tensors:
         parts.append(_kinds(file.tensors, file.same))
     elif file.same:
         parts.append(f"all {counted(file.same, 'tensor')} the same")
     if file.facts:
-        parts.append(f"other {', '.join(dict.fromkeys(fact.topic for fact in file.facts))}")
+        topics = ("nodes" if fact.topic == "node" else fact.topic for fact in file.facts)
+        parts.append(f"other {', '.join(dict.fromkeys(topics))}")
     if file.opaque:
         parts.append("other bytes")
     return ", ".join(parts) or "changed"
@@ -212,10 +215,23 @@ def _importance(change: TensorChange) -> tuple[bool, float, int, str]:
     return (not has_new_values(change), -relative, -elements(change), change.name)
 
 
-def total_sizes(report: ReviewReport) -> tuple[int, int]:
-    """Bytes of all files that differ, before and after."""
-    changes: Sequence[FileChange] = report.comparison.files
-    return sum(file.size_before for file in changes), sum(file.size_after for file in changes)
+def size_cells(model: ModelReview) -> tuple[str, str, str, str]:
+    """Size before, size after, difference, bytes added to what is stored."""
+    file = model.change
+    before = size(file.size_before) if file.before else "-"
+    after = size(file.size_after) if file.after else "-"
+    return (before, after, signed_size(file.size_after - file.size_before), _added(model.added))
+
+
+def total_cells(report: ReviewReport) -> tuple[str, str, str, str]:
+    """The same over all files that differ."""
+    before = sum(model.change.size_before for model in report.models)
+    after = sum(model.change.size_after for model in report.models)
+    return (size(before), size(after), signed_size(after - before), _added(report.added))
+
+
+def _added(count: int | None) -> str:
+    return "-" if count is None else signed_size(count)
 
 
 def gate_cells(row: GateRow) -> tuple[str, ...]:
@@ -240,10 +256,11 @@ def footnotes(report: ReviewReport) -> list[str]:
     notes = []
     if report.missing:
         notes.append(f"Without figures: {report.missing}.")
-    elif comparison.numbers:
+    elif any(change.numbers for change in all_changes(report)):
         notes.append("Change: norm of the difference by the norm of the values before.")
     if comparison.sampled:
         notes.append("Some figures are estimates from a part of the values.")
     if comparison.same_files:
-        notes.append(f"{counted(comparison.same_files, 'other weight file')} did not change.")
+        noun = "other weight file" if comparison.files else "weight file"
+        notes.append(f"{counted(comparison.same_files, noun)} did not change.")
     return notes
