@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from blake3 import blake3
@@ -28,8 +29,10 @@ MAX_BYTES: Final = 256 << 20
 _HEX64: Final = re.compile(r"[0-9a-f]{64}")
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_DTYPE: Final = re.compile(r"[A-Z0-9][A-Z0-9_]{0,31}")
-_SHAPE: Final = re.compile(r"\[(?:(?:0|[1-9][0-9]{0,18})(?:,(?:0|[1-9][0-9]{0,18}))*)?\]")
+_SIZE: Final = r"(?:0|[1-9][0-9]{0,18})"
+_TENSOR: Final = re.compile(
+    rf"tensor ([A-Z0-9][A-Z0-9_]{{0,31}}) (\[(?:{_SIZE}(?:,{_SIZE})*)?\]) ([0-9a-f]{{64}}) (.*)", re.DOTALL
+)
 _ESCAPE: Final = re.compile(r"\\(?:\\|x[0-9a-f]{2}|u\{[0-9a-f]{2,6}\})")
 # Control characters, the separators that some tools take for a line end, and the bidirectional overrides that could
 # make a reviewer read another name than the one that is there.
@@ -102,6 +105,8 @@ def unescape_name(text: str) -> str:
     Raises:
         ManifestError: an escape that `escape_name` never writes.
     """
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
 
     def one(match: re.Match[str]) -> str:
         spelling = match.group()
@@ -184,14 +189,13 @@ def _field(lines: list[str], at: int, key: str, pattern: re.Pattern[str]) -> str
 
 
 def _tensor(number: int, line: str) -> TensorLine:
-    parts = line.split(" ", 4)
-    if (
-        len(parts) != 5
-        or parts[0] != "tensor"
-        or not _DTYPE.fullmatch(parts[1])
-        or not _SHAPE.fullmatch(parts[2])
-        or not _HEX64.fullmatch(parts[3])
-    ):
+    match = _TENSOR.fullmatch(line)
+    if match is None:
         raise ManifestError(f"line {number} is not `tensor <dtype> <shape> <blake3> <name>`")
-    shape = tuple(int(d) for d in parts[2][1:-1].split(",")) if parts[2] != "[]" else ()
-    return TensorLine(parts[1], shape, Hash(parts[3]), unescape_name(parts[4]))
+    dtype, shape, digest, name = match.groups()
+    return TensorLine(dtype, _shape(shape), Hash(digest), unescape_name(name))
+
+
+@lru_cache(maxsize=1 << 12)
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(int(d) for d in text[1:-1].split(",")) if text != "[]" else ()
