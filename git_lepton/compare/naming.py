@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 NUMBER: Final = re.compile(r"[0-9]+")
 """What exporters change in a name when they number tensors anew."""
 
-_PARTS: Final = re.compile(r"[./]")
-_JOINED: Final = re.compile(r"(layers?|blocks?|blk|stages?|dense|conv|fc|linear)_?([0-9]{1,6})\Z", re.IGNORECASE)
+_LAYER: Final = re.compile(
+    r"(?:(?<=[./])|(?<=__)|\A)(?:([^./]+)[./]([0-9]{1,6})(?=[./])"
+    r"|(layers?|blocks?|blk|stages?|dense|conv|fc|linear)_?([0-9]{1,6})(?=[./]))",
+    re.IGNORECASE,
+)
 _LAYERS: Final = frozenset({"layer", "layers", "block", "blocks", "blk", "h", "resblocks"})
 _EMBEDDING: Final = re.compile(r"embed|\bw[tp]e\b|\btok_", re.IGNORECASE)
 _VOCABULARY: Final = re.compile(
@@ -35,23 +39,24 @@ class Layer:
 
 def layer_of(name: str) -> Layer | None:
     """The outermost layer that a tensor is part of, or None."""
-    parts = _PARTS.split(name)
-    for at, part in enumerate(parts[:-1]):
-        if at and part.isdecimal() and part.isascii() and len(part) <= 6:
-            stem = parts[at - 1].rpartition("__")[2]
-            noun = "layers" if stem.lower() in _LAYERS else stem
-            return Layer(_outer(parts[: at - 1]), noun, int(part))
-        joined = _JOINED.match(part)
-        if joined:
-            stem = joined[1].lower()
-            noun = "layers" if stem in _LAYERS else stem
-            return Layer(_outer(parts[:at]), noun, int(joined[2]))
-    return None
+    match = _LAYER.search(name)
+    return None if match is None else _layer(name[: match.end()])
+
+
+@lru_cache(maxsize=1 << 14)
+def _layer(head: str) -> Layer | None:
+    """The layer that a name begins with, up to its number."""
+    match = _LAYER.search(head + ".")
+    if match is None:
+        return None
+    stem = (match[1] or match[3]).rpartition("__")[2]
+    noun = "layers" if stem.lower() in _LAYERS else stem
+    return Layer(_outer(re.split(r"[./]", head[: match.start()])), noun, int(match[2] or match[4]))
 
 
 def _outer(parts: list[str]) -> str:
     """What distinguishes a stack from another of the same noun: the closest part around it that is no mere wrapper."""
-    kept = [part for part in parts if part not in _WRAPPERS]
+    kept = [part for part in parts if part and part not in _WRAPPERS]
     return kept[-1].rpartition("__")[2] if kept else ""
 
 
@@ -109,10 +114,11 @@ def tell_layers(changed: Iterable[str], everything: Iterable[str]) -> list[str]:
 def tell_modules(changed: Iterable[str], everything: Iterable[str]) -> list[str]:
     """The largest modules of which every tensor is `changed`, tensors in layers aside; a lone tensor by its name."""
     wanted = [name for name in changed if layer_of(name) is None]
+    around = tuple({f"{prefix}." for name in wanted for prefix in _prefixes(name)})
     inside = set(wanted)
     clean: set[str] = set()
-    for name in everything:
-        if name not in inside:
+    for name in everything if around else ():
+        if name.startswith(around) and name not in inside:
             clean.update(_prefixes(name))
     return list(dict.fromkeys(next((p for p in _prefixes(name) if p not in clean), name) for name in wanted))
 

@@ -9,8 +9,8 @@ Tensors are paired, each once, the surest first:
 2. by equal bytes under another name of that pair of files. A namesake with other bytes gives way where both names
    differ in numbers only: then a layer was taken out, and those after it count anew;
 3. by name and bytes, by bytes, by name, across files of one folder, or from a file that went to one that came;
-4. by what exporters do to names: other numbers, a suffix for the quantized weight; and, when most of a file is still
-   alone, because a release renamed everything, by order among tensors of the same type and shape. All this only where
+4. by what exporters do to names: other numbers, a suffix for the quantized weight; and, when most of a file has
+   other names, because a release renamed everything, by order among tensors of the same type and shape. All this only where
    both sides have equally many.
 
 All of it is a function of the two sides, and takes time in proportion to their tensors.
@@ -282,7 +282,8 @@ def _by_likeness(item: FilePair) -> None:
     for key in keys:
         for old, new in _take(item.alone_before, item.alone_after, key):
             item.matched.append(Match(item.before, old, new))
-    if 2 * min(len(item.alone_before), len(item.alone_after)) >= smaller:
+    renamed = sum(match.before.name != match.after.name for match in item.matched)
+    if 2 * (renamed + min(len(item.alone_before), len(item.alone_after))) >= smaller:
         for old, new in _take(item.alone_before, item.alone_after, lambda line: (line.dtype, line.shape)):
             item.matched.append(Match(item.before, old, new))
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Final
 
 from git_lepton.compare.naming import has_vocabulary, is_embedding, tell_layers, tell_modules
@@ -59,6 +59,13 @@ class Model:
     def facts(self) -> tuple[FactChange, ...]:
         """All facts that differ."""
         return tuple(fact for file in self.files for fact in file.facts)
+
+    @cached_property
+    def comparable(self) -> int:
+        """Tensors of the newer side that were there before and could have changed; counters and masks could not."""
+        floats = sum(_is_float(line.dtype) and line.shape not in ((), (1,)) for line in self.after.values())
+        came = sum(change.after is not None and _is_float(change.after.dtype) for change in self.of("added"))
+        return max(1, floats - came - len(self.of("retyped", "reshaped")))
 
     def of(self, *kinds: str) -> list[TensorChange]:
         """The changes of these kinds."""
@@ -142,8 +149,8 @@ def _values(model: Model, tuned: Sequence[TensorChange]) -> list[str]:
     clauses = _retyped(model)
     if not tuned:
         return clauses
-    if len(tuned) >= _MOST * _comparable(model):
-        clauses.append(_everything(tuned, _comparable(model)))
+    if len(tuned) >= _MOST * model.comparable:
+        clauses.append(_everything(tuned, model.comparable))
         return clauses
     names = [change.name for change in tuned]
     layers = tell_layers(names, model.after)
@@ -154,13 +161,6 @@ def _values(model: Model, tuned: Sequence[TensorChange]) -> list[str]:
         told = f"{listing([*layers, *modules])} fine-tuned"
     clauses.append(told + _low_rank(tuned))
     return clauses
-
-
-def _comparable(model: Model) -> int:
-    """How many tensors of the newer side were there before and could have changed; counters and masks could not."""
-    floats = [line for line in model.after.values() if _is_float(line.dtype) and math.prod(line.shape) > 1]
-    came = len([change for change in model.of("added") if change.after and _is_float(change.after.dtype)])
-    return max(1, len(floats) - came - len(model.of("retyped", "reshaped")))
 
 
 def _everything(tuned: Sequence[TensorChange], comparable: int) -> str:
@@ -186,6 +186,7 @@ def _low_rank(tuned: Iterable[TensorChange]) -> str:
     return f" by a low-rank update (rank {max(ranks)})" if ranks else ""
 
 
+@cache
 def _is_float(dtype: str) -> bool:
     known = DTYPES.get(dtype)
     return (known is not None and known.kind == "float") or dtype in ("F32_LIST", "F64_LIST")
@@ -356,7 +357,7 @@ def _metadata(model: Model, *, alone: bool) -> list[str]:
 
 def _contrast(model: Model, clauses: list[str], tuned: Sequence[TensorChange]) -> list[str]:
     """Add that the embeddings stayed the same, where a part of the model was tuned and they were not."""
-    if not tuned or len(tuned) >= _comparable(model):
+    if not tuned or len(tuned) >= model.comparable:
         return clauses
     touched = {change.name for change in model.tensors}
     embeddings = [name for name in model.after if is_embedding(name)]
