@@ -37,10 +37,50 @@ lepton_is_staged() {
         git check-attr --stdin -z filter | tr '\0' '\n' | grep -qx lepton
 }
 
+# What a lepton.toml (its object, as git names it) that has models may name: each text in quotes on a line, and where
+# records lie. Nothing for one without models. What a model was made of concerns nobody at this time.
+lepton_texts() {
+    git cat-file blob "$1" 2>/dev/null | LC_ALL=C awk '
+        /^[ \t]*(#|provenance[ \t]*=)/ { next }
+        /^[ \t]*(\[+[ \t]*["\047]?)?model["\047]?[ \t]*[].=]/ { model = 1 }
+        {
+            while (match($0, /"[^"]*"|\047[^\047]*\047/)) {
+                text = substr($0, RSTART + 1, RLENGTH - 2)
+                $0 = substr($0, RSTART + RLENGTH)
+                if (text ~ /\\/) text = "*"
+                if (text !~ /^[.\/]*$/ && !(text in seen)) { seen[text]; list = list text "\n" }
+            }
+        }
+        END { if (model) printf "lepton.toml\n.lepton/records\n%s", list }'
+}
+
+# Whether a path on standard input may concern one of these texts: it is named, lies below or beside a path that is
+# named, or fits a glob. Too often is no harm: Python looks closer.
+lepton_concerns() (
+    [ -n "$1" ] || exit 1
+    set -f
+    IFS='
+'
+    while IFS= read -r path; do
+        for text in $1; do
+            text=${text%/}
+            # Globs are meant.
+            case $path in $text | */$text | $text/*) exit 0 ;; esac
+            case $text in */*) case $path in "${text%/*}"/*) exit 0 ;; esac ;; esac
+        done
+    done
+    exit 1
+)
+
+# Whether the staged changes may concern a model that lepton.toml names.
+lepton_is_model() {
+    git diff --cached --name-only -z | tr '\0' '\n' | lepton_concerns "$(lepton_texts :lepton.toml)"
+}
+
 # The check before a commit, of whatever kind.
 lepton_commit() {
     lepton_before "$@"
-    lepton_is_staged || exit 0
+    lepton_is_staged || lepton_is_model || exit 0
     if ! lepton_find; then
         lepton_warn "this commit changes model weights, and git-lepton cannot be run to check them. Repair it with:"
         lepton_warn "    pip install git-lepton"

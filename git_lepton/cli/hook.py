@@ -29,7 +29,7 @@ HOOKS: Final[dict[str, Callable[[Repo, Sequence[str]], int]]] = {
     "pre-commit": lambda repo, _: hooks.pre_commit(repo, to_stderr),
     "pre-merge-commit": lambda repo, _: hooks.pre_commit(repo, to_stderr),
     "post-commit": lambda repo, _: hooks.post_commit(repo, to_stderr),
-    "post-merge": lambda repo, _: hooks.post_merge(repo, to_stderr),
+    "post-merge": lambda repo, arguments: hooks.post_merge(repo, to_stderr, arguments),
     "post-checkout": lambda repo, arguments: hooks.post_checkout(repo, to_stderr, arguments),
     "pre-push": _pre_push,
 }

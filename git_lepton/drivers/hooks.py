@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from git_lepton.drivers import staging
+from git_lepton.drivers.gatecommit import gate_staged, unjudged
 from git_lepton.drivers.worktree import holds_manifest, work_tree
 from git_lepton.errors import EXIT_OK, LeptonError, ManifestError, MissingError, UsageError
 from git_lepton.git.attributes import check_attr
@@ -30,12 +32,19 @@ MIRROR_VARIABLE: Final = "GIT_LEPTON_MIRROR"
 """Set by the pre-push script when the push is one with `--mirror`, which deletes without telling the hook."""
 ALLOW_INCOMPLETE_KEY: Final = "lepton.allowIncompletePush"
 REFUSED: Final = 1
+ONLY_JUDGED: Final = "judged"
 
 Say = Callable[[str], None]
 
 
 def pre_commit(repo: Repo, say: Say) -> int:
-    """Refuse staged files that git-lepton keeps and the filter did not see; warn of manifests nobody would restore."""
+    """Refuse staged files that the filter did not see, and models that the gate does not let in.
+
+    Manifests that nobody would restore are warned of; records of models that pass are staged.
+
+    Raises:
+        LeptonError, OSError: a model could not be judged at all.
+    """
     staged = _staged(repo)
     by_index = check_attr(repo, staged, ["filter"], source="index")
     by_tree = check_attr(repo, staged, ["filter"])
@@ -53,7 +62,7 @@ def pre_commit(repo: Repo, say: Say) -> int:
                 status = REFUSED
             elif reason is None and not kept[0]:
                 say(f"{name} is tracked by a .gitattributes that is not staged: without it, clones get a manifest")
-    return status
+        return status if status != EXIT_OK else gate_staged(repo, store, say)
 
 
 def _staged(repo: Repo) -> dict[bytes, Oid]:
@@ -93,16 +102,33 @@ def _not_a_manifest(store: Store, blob: Oid) -> str | None:
 
 
 def post_commit(repo: Repo, say: Say) -> int:
-    """Nothing of our own happens after a commit yet."""
+    """Put the index right where the commit took a record that the index does not have (`git commit PATH`)."""
+    staging.settle(repo)
     return EXIT_OK
 
 
 def post_checkout(repo: Repo, say: Say, arguments: Sequence[str] = ()) -> int:
     """Tell how many weight files are still manifests, after a checkout of a branch (third argument "1")."""
-    return EXIT_OK if list(arguments[2:3]) == ["0"] else post_merge(repo, say)
+    if list(arguments[2:3]) != ["0"]:
+        tell_manifests(repo, say)
+    return EXIT_OK
 
 
-def post_merge(repo: Repo, say: Say) -> int:
+def post_merge(repo: Repo, say: Say, arguments: Sequence[str] = ()) -> int:
+    """Tell which models came in without a record that holds, and how many weight files are still manifests.
+
+    The script counts the latter by itself, and then asks with the one argument "judged".
+    """
+    if list(arguments) != [ONLY_JUDGED]:
+        tell_manifests(repo, say)
+    with Store(repo) as store:
+        for name, fault in unjudged(repo, store).items():
+            say(f"model {name} was merged and never judged as it is now: {fault}")
+            say(f"    to judge it and make its record: git lepton gate {name} --record")
+    return EXIT_OK
+
+
+def tell_manifests(repo: Repo, say: Say) -> None:
     """Tell how many weight files are still manifests."""
     top = work_tree(repo)
     with Store(repo) as store:
@@ -110,7 +136,6 @@ def post_merge(repo: Repo, say: Say) -> int:
     count = sum(holds_manifest(top / file.path, file.manifest) for file in files)
     if count:
         say(f"weight files that are still manifests: {count}. To get them: git lepton pull")
-    return EXIT_OK
 
 
 def pre_push(repo: Repo, say: Say, remote: str, lines: bytes) -> int:

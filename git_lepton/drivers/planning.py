@@ -171,14 +171,17 @@ class Planner:
 
     def record_at(self, model: str, rev: str = STAGED) -> tuple[Record | None, str]:
         """The record of a model, or None and why there is none that holds together."""
-        path = path_of(model)
-        data = self._read(rev, path)
+        data = self.record_text(model, rev)
         if data is None:
-            return None, "no record"
+            return None, "there is no record"
         try:
-            return parse(data, name=path), ""
+            return parse(data, name=path_of(model)), ""
         except LeptonError as error:
             return None, error.message
+
+    def record_text(self, model: str, rev: str = STAGED) -> bytes | None:
+        """The text of the record of a model, valid or not; None where there is none."""
+        return self._read(rev, path_of(model))
 
     def origins(self, settings: ModelSettings, rev: str) -> Origins:
         """What made the model, as it is at `rev`."""

@@ -1,0 +1,102 @@
+"""The gate before a commit: what is staged is judged, and on green its records are staged with it.
+
+Only the index that git named is read. All models are judged before anything is written: one that is refused, an
+interrupt or a full disk leaves index and work tree as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from git_lepton.config.values import ModelSettings
+from git_lepton.drivers import staging
+from git_lepton.drivers.gating import Gating, Judged, text_of
+from git_lepton.drivers.planning import Plan, Planner
+from git_lepton.errors import EXIT_OK
+from git_lepton.gate.anchor import head_commit
+from git_lepton.git.repo import Repo
+from git_lepton.record.record import path_of
+from git_lepton.record.values import Origins
+from git_lepton.report.gate import judged_text, refusal_text
+from git_lepton.store.store import Store
+from git_lepton.store.tracked import STAGED
+from git_lepton.values import Oid
+
+Say = Callable[[str], None]
+
+
+def gate_staged(repo: Repo, store: Store, say: Say) -> int:
+    """Judge the models that are staged and whose records do not hold; 0 when the commit may be made, else 1.
+
+    Raises:
+        LeptonError: something could not be read, built or measured at all.
+        OSError: no space on the disk.
+    """
+    staging.forget(repo)
+    with Gating(repo, store, say=say) as gating:
+        found = judge_staged(repo, gating)
+        for judged in found:
+            say(judged_text(judged.outcome, judged.record, known=judged.known))
+        refused = [judged for judged in found if judged.outcome.stops]
+        for judged in refused:
+            say(refusal_text(judged.outcome, judged.record))
+        if refused:
+            return 1
+        write_records(repo, gating, found, say)
+    return EXIT_OK
+
+
+def judge_staged(repo: Repo, gating: Gating, names: Sequence[str] = (), *, every: bool = False) -> list[Judged]:
+    """Judge what is staged.
+
+    Args:
+        repo: where.
+        gating: judges.
+        names: only these models; empty for all.
+        every: those too whose records hold.
+    """
+    parent = head_commit(repo)
+    models = gating.planner.config_at().models
+    found = []
+    for settings in [models[name] for name in names] or models.values():
+        plan = gating.planner.plan(settings, parent=parent)
+        if plan is not None and (every or needs_judging(gating, plan, parent)):
+            found.append(gating.judge(plan, origins=origins_of(gating.planner, settings, plan, parent)))
+    return found
+
+
+def needs_judging(gating: Gating, plan: Plan, parent: Oid | None) -> bool:
+    """Whether the staged record does not hold: no valid one, of other facts, or written by somebody else just now."""
+    if plan.fault or plan.record is None:
+        return True
+    staged = text_of(plan.record)
+    before = None if parent is None else gating.planner.record_text(plan.settings.name, parent)
+    return staged != before and not gating.is_ours(staged)
+
+
+def origins_of(planner: Planner, settings: ModelSettings, plan: Plan, parent: Oid | None) -> Origins:
+    """What made the model: as recorded when its files last changed, else what is staged now."""
+    before, _ = planner.record_at(settings.name, parent) if parent is not None else (None, "")
+    if before is not None and before.bundle == plan.here.bundle.hash and before.origins != Origins():
+        return before.origins
+    return planner.origins(settings, STAGED)
+
+
+def write_records(repo: Repo, gating: Gating, found: Sequence[Judged], say: Say) -> None:
+    """Stage the records of what was judged."""
+    texts = {path_of(judged.record.model): text_of(judged.record) for judged in found}
+    for path, text in texts.items():
+        gating.note_record(text)
+        if not staging.stage(repo, path, text):
+            say(f"{path} was changed in the work tree, and is left as it is there; the commit has the one made now")
+
+
+def unjudged(repo: Repo, store: Store) -> dict[str, str]:
+    """Models of HEAD whose records do not hold, and why."""
+    planner = Planner(repo, store)
+    found = {}
+    for name, settings in planner.config_at("HEAD").models.items():
+        plan = planner.plan(settings, rev="HEAD", anchors=iter(()))
+        if plan is not None and plan.fault:
+            found[name] = plan.fault
+    return found

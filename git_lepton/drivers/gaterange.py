@@ -1,0 +1,296 @@
+"""The gate for CI: what a range of commits does to the models, judged without trusting anything that was committed.
+
+`A..B` is judged as one change: B's models against A's, by A's rules where B loosened them, on A's examples where B
+changed them. Hooks can be skipped and records can be written by hand, so every record of B is compared with the files
+beside it and with what is measured now. Whatever cannot be done counts against the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from git_lepton.config.values import ModelSettings
+from git_lepton.drivers.gating import Gating, Judged
+from git_lepton.drivers.planning import Plan
+from git_lepton.errors import (
+    EXIT_GATE_FAILED,
+    EXIT_INCONCLUSIVE,
+    EXIT_MISSING,
+    EXIT_NOT_MEASURED,
+    EXIT_OK,
+    EXIT_REFUSED,
+    UsageError,
+)
+from git_lepton.gate import policy
+from git_lepton.gate.anchor import AnchorPoint, candidates
+from git_lepton.gate.policy import PolicyChange
+from git_lepton.gate.values import DataFile
+from git_lepton.git.lstree import rev_parse
+from git_lepton.git.repo import Repo
+from git_lepton.record import bundle
+from git_lepton.record.bundle import Part
+from git_lepton.record.values import Outcome, Record, Variant
+from git_lepton.store.store import Store
+from git_lepton.values import Oid
+
+_WORST_FIRST: Final = (
+    EXIT_GATE_FAILED,
+    EXIT_REFUSED,
+    EXIT_MISSING,
+    EXIT_NOT_MEASURED,
+    EXIT_INCONCLUSIVE,
+    EXIT_OK,
+)
+_SHORT: Final = 10
+_CLOSE: Final = 1e-4
+"""How far a figure without bounds may lie from the recorded one, by its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something about a record that must not be: one sentence, and the exit code that it means."""
+
+    text: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class RangeFinding:
+    """What a range does to one model.
+
+    Attributes:
+        model: its name.
+        changes: of its rules and examples.
+        faults: what is wrong with its record.
+        judged: what was measured; None when nothing changed or nothing is there.
+        accepted: loosened rules are accepted.
+    """
+
+    model: str
+    changes: tuple[PolicyChange, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    judged: Judged | None = None
+    accepted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """Of the worst that was found."""
+        codes = [fault.code for fault in self.faults]
+        if self.judged is not None:
+            codes.append(self.judged.outcome.exit_code)
+        if not self.accepted and any(change.loosened for change in self.changes):
+            codes.append(EXIT_GATE_FAILED)
+        return worst_code(codes)
+
+
+def worst_code(codes: Sequence[int]) -> int:
+    """The exit code that decides over several; 0 for none."""
+    return next((code for code in _WORST_FIRST if code in codes), max(codes, default=EXIT_OK))
+
+
+def parse_range(repo: Repo, text: str) -> tuple[Oid, Oid]:
+    """The two commits of `A..B`, or of `A...B` (from their merge base); a side left out is HEAD.
+
+    Raises:
+        UsageError: it is no range, or names no commits.
+    """
+    dots = "..." if "..." in text else ".."
+    left, found, right = text.partition(dots)
+    if not found or (not left and not right):
+        raise UsageError(f"{text!r} is no range of commits", hint="for instance: origin/main..HEAD")
+    one, two = (rev_parse(repo, side or "HEAD", kind="commit") for side in (left, right))
+    if dots == "...":
+        done = repo.git("merge-base", one, two, check=False)
+        if done.status != 0:
+            raise UsageError(f"{left} and {right} have no commit in common")
+        one = Oid(done.stdout.decode("ascii").split()[0])
+    return one, two
+
+
+class RangeJudge:
+    """Judges the change from one commit to another."""
+
+    def __init__(
+        self, repo: Repo, store: Store, gating: Gating, before: Oid, after: Oid, *, accept: bool, rebuild: bool
+    ):
+        """Prepare; `accept` takes loosened rules, `rebuild` builds recorded variants again and compares them."""
+        self._repo = repo
+        self._store = store
+        self._gating = gating
+        self._planner = gating.planner
+        self._before = before
+        self._after = after
+        self._accept = accept
+        self._rebuild = rebuild
+
+    def findings(self, names: Sequence[str] = ()) -> Iterator[RangeFinding]:
+        """What the range does to each model of either side, or to these.
+
+        Raises:
+            LeptonError, OSError: something could not be read, brought or judged at all.
+        """
+        old, new = self._planner.config_at(self._before).models, self._planner.config_at(self._after).models
+        for name in names:
+            if name not in old and name not in new:
+                raise UsageError(f"lepton.toml has no model {name}", hint=f"it has: {', '.join([*new]) or 'none'}")
+        for name in names or dict.fromkeys((*old, *new)):
+            if name in new:
+                yield self._finding(old.get(name), new[name])
+            else:
+                changes = policy.compare(old[name], None)
+                yield RangeFinding(name, tuple(changes), accepted=self._accept)
+
+    def _finding(self, old: ModelSettings | None, new: ModelSettings) -> RangeFinding:
+        own = self._planner.plan(new, rev=self._after, anchors=self._anchor())
+        if own is None:
+            gone = self._planner.side("", self._before, new.name, new) is not None
+            absent = (Fault("its files are gone, and lepton.toml still names it", EXIT_GATE_FAILED),) if gone else ()
+            return RangeFinding(new.name, tuple(policy.compare(old, new)), absent, accepted=self._accept)
+        rules = new if self._accept else policy.binding(old, new)
+        plan = own if rules == new else self._planner.plan(rules, rev=self._after, anchors=self._anchor())
+        assert plan is not None
+        plan, changed = self._on_old_examples(plan, old)
+        changes = (*policy.compare(old, new), *changed)
+        if not changes and self._is_unchanged(own):
+            return RangeFinding(new.name)
+        faults = list(self._record_faults(own))
+        held = own.record if not own.fault else None
+        judged = self._gating.judge(
+            plan,
+            origins=held.origins if held else self._planner.origins(new, self._after),
+            variants=held.variant if held else None,
+        )
+        if held is not None:
+            faults += self._measured_faults(held, own, plan, judged)
+            faults += self._rebuilt_faults(held, own) if self._rebuild else ()
+        return RangeFinding(new.name, changes, tuple(faults), judged, self._accept)
+
+    def _anchor(self) -> Iterator[AnchorPoint]:
+        return iter([AnchorPoint(self._before[:_SHORT], self._before)])
+
+    def _is_unchanged(self, plan: Plan) -> bool:
+        name = plan.settings.name
+        texts = [self._planner.record_text(name, rev) for rev in (self._before, self._after)]
+        return not plan.fault and texts[0] == texts[1]
+
+    def _on_old_examples(self, plan: Plan, old: ModelSettings | None) -> tuple[Plan, list[PolicyChange]]:
+        """The plan with the examples that gates had before, and a line for each that changed."""
+        if old is None:
+            return plan, []
+        before = {gate.name: gate for gate in old.gates}
+        data, changes = dict(plan.data), []
+        for gate in plan.settings.gates:
+            earlier = before.get(gate.name)
+            if earlier is None or earlier.data is None or gate.data is None:
+                continue
+            then = bundle.part_at(self._repo, self._store.objects, earlier.data, self._before)
+            now = data.get(gate.name)
+            if then is None or (now is not None and _digest(now) == then.file.blake3):
+                continue
+            after = _digest(now)[:_SHORT] if now is not None else "none"
+            key = f"gate.{gate.name}.data: the content of {earlier.data}"
+            changes.append(PolicyChange(key, then.file.blake3[:_SHORT], after, loosened=True))
+            if not self._accept:
+                data[gate.name] = then
+        missing = {gate: why for gate, why in plan.missing.items() if gate not in data}
+        return replace(plan, data=data, missing=missing), changes
+
+    def _record_faults(self, plan: Plan) -> Iterator[Fault]:
+        """What is wrong with the record beside the files, before anything is measured."""
+        name = plan.settings.name
+        if self._planner.record_text(name, self._after) is None:
+            yield Fault("it has no record: it was committed past the hooks (--no-verify?)", EXIT_GATE_FAILED)
+        elif plan.record is None:
+            yield Fault(f"its record is not valid: {plan.fault}", EXIT_REFUSED)
+        elif plan.fault:
+            yield Fault(f"its record does not hold: {plan.fault}", EXIT_REFUSED)
+
+    def _measured_faults(self, record: Record, own: Plan, plan: Plan, judged: Judged) -> Iterator[Fault]:
+        """Where a record says something else than what is measured now."""
+        measured = judged.record
+        same_question = plan.settings == own.settings and plan.data == own.data
+        if not same_question or record.anchor != measured.anchor:
+            anchored = self._anchored(record, own)
+            if anchored is None:
+                yield from _differences(record, measured, verdicts=False)
+                return
+            measured = self._gating.judge(anchored, origins=record.origins, variants=record.variant).record
+        yield from _differences(record, measured, verdicts=True)
+
+    def _anchored(self, record: Record, own: Plan) -> Plan | None:
+        """The plan with the baseline that the record names; None where that cannot be found any more."""
+        if record.anchor is None:
+            return replace(own, baseline=None)
+        points = [*self._anchor(), *candidates(self._repo, own.settings, self._after)]
+        points += [AnchorPoint(f"{self._after[:_SHORT]}~", parent) for parent in self._parents()]
+        for point in points:
+            side = self._planner.side(point.label, point.commit, own.settings.name, own.settings)
+            if side is not None and side.located.bundle.hash == record.anchor.bundle:
+                return replace(own, baseline=side)
+        return None
+
+    def _parents(self) -> list[Oid]:
+        """Commits of the range, the newest first, and their parents: what a commit in it was judged against."""
+        lines = self._repo.git("rev-list", "--parents", "--max-count=200", f"{self._before}..{self._after}").stdout
+        return [Oid(oid) for oid in dict.fromkeys(lines.decode("ascii").split())]
+
+    def _rebuilt_faults(self, record: Record, plan: Plan) -> Iterator[Fault]:
+        """Where building a variant again, by the same tools, gives other bytes."""
+        for variant in record.variant:
+            again = self._gating.build(plan, variant.recipe)
+            if (again.version, again.tools) == (variant.version, variant.tools) and not _same_bytes(again, variant):
+                yield Fault(f"variant {variant.recipe}: building it again gives other bytes", EXIT_REFUSED)
+
+
+def _same_bytes(one: Variant, two: Variant) -> bool:
+    return (one.bundle, bool(one.skipped)) == (two.bundle, bool(two.skipped))
+
+
+def _digest(examples: Part | DataFile) -> str:
+    return examples.file.blake3 if isinstance(examples, Part) else examples.blake3
+
+
+def _differences(record: Record, measured: Record, *, verdicts: bool) -> Iterator[Fault]:
+    """Outcomes that a record has otherwise than they were measured. Time and memory belong to their host."""
+    now = {(found.gate, found.variant): found for found in measured.outcome}
+    then = {(found.gate, found.variant): found for found in record.outcome}
+    for key in [key for key in now if key not in then]:
+        yield Fault(f"its record says nothing about gate {_named(key)}", EXIT_REFUSED)
+    for key, old in then.items():
+        new = now.get(key)
+        if new is None:
+            if verdicts:
+                yield Fault(f"its record tells of gate {_named(key)}, which does not exist", EXIT_REFUSED)
+        elif old.verdict != "pending" and new.verdict != "not-measured":
+            yield from _difference(_named(key), old, new, verdicts=verdicts)
+    sizes = {(b.kind, b.variant): b.value for b in measured.budget if b.kind == "size_bytes"}
+    for budget in record.budget:
+        if sizes.get((budget.kind, budget.variant), budget.value) != budget.value:
+            yield Fault(f"its record has another size for {budget.variant or 'the model'}", EXIT_REFUSED)
+
+
+def _difference(name: str, old: Outcome, new: Outcome, *, verdicts: bool) -> Iterator[Fault]:
+    if old.figure is not None and new.figure is not None and not _close(old, new):
+        yield Fault(
+            f"its record has {old.figure.value} for gate {name}, and {new.figure.value} was measured now", EXIT_REFUSED
+        )
+    elif verdicts and old.verdict != new.verdict:
+        yield Fault(f"its record says {old.verdict} for gate {name}, and the verdict is {new.verdict}", EXIT_REFUSED)
+
+
+def _close(old: Outcome, new: Outcome) -> bool:
+    """Whether two figures may be of one model: within the bounds of what was measured now."""
+    assert old.figure is not None
+    assert new.figure is not None
+    one, two = old.figure.value, new.figure.value
+    if one is None or two is None:
+        return one == two
+    low, high = new.figure.low, new.figure.high
+    room = (high - low) / 2 if low is not None and high is not None else 0.0
+    return abs(one - two) <= max(room, _CLOSE * max(1.0, abs(two)))
+
+
+def _named(key: tuple[str, str]) -> str:
+    return f"{key[0]} of {key[1]}" if key[1] else key[0]

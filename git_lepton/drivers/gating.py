@@ -1,0 +1,295 @@
+"""One model through the gate: its variants built, everything measured, a record made; and what was found remembered.
+
+What a run found is kept in the repository's own folder under a name made of everything that it depends on, so that
+`git lepton gate` beforehand lets `git commit` only read. A run in which something could not be measured is not kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Self
+
+from blake3 import blake3
+
+from git_lepton import atomic
+from git_lepton.config.values import GateRule, ModelSettings, When
+from git_lepton.drivers.planning import Plan, Planner, Side
+from git_lepton.drivers.variantbuild import VariantBuilder, exclude_of
+from git_lepton.drivers.worktree import work_tree
+from git_lepton.errors import LeptonError, UsageError
+from git_lepton.gate import recording
+from git_lepton.gate.cache import FolderCache
+from git_lepton.gate.judge import judge, write_golden
+from git_lepton.gate.values import DataFile, Folder, JudgeRequest, ModelOutcome, Skipped
+from git_lepton.gate.workspace import Workspace
+from git_lepton.git.repo import Repo
+from git_lepton.record import bundle
+from git_lepton.record import record as record_text
+from git_lepton.record.bundle import BundleFile, Part
+from git_lepton.record.plain import from_plain, to_plain
+from git_lepton.record.rules import canonical, rules_hash
+from git_lepton.record.values import Anchor, Origins, Record, Variant
+from git_lepton.store.source import FileSource
+from git_lepton.store.store import Store
+
+CACHE: Final = "cache/gate"
+GOLDEN: Final = "golden.npz"
+MAX_OUTPUTS: Final = 512 << 20
+"""Bytes of models' answers that are kept; those that were written longest ago go first."""
+_VERSION: Final = 1
+"""Counts up when what is found for the same input changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the gate found: `known` tells that it was found before and only read now."""
+
+    plan: Plan
+    outcome: ModelOutcome
+    record: Record
+    known: bool = False
+
+
+class Gating:
+    """Judges models of one repository. A context manager: what it wrote out is removed in the end."""
+
+    def __init__(
+        self, repo: Repo, store: Store, *, say: Callable[[str], None], stage: When = "commit", rebuild: bool = False
+    ) -> None:
+        """Prepare.
+
+        Args:
+            repo: where.
+            store: its store.
+            say: takes one line for a person while it runs.
+            stage: "commit" leaves gates with `when = "ci"` pending; "ci" judges all.
+            rebuild: believe no earlier result, and build variants again.
+        """
+        self.planner = Planner(repo, store)
+        self._repo = repo
+        self._store = store
+        self._say = say
+        self._stage = stage
+        self._rebuild = rebuild
+        self._workspace = Workspace(store)
+        self._builder = VariantBuilder(store, self._workspace, say=say, rebuild=rebuild)
+        self._cache = repo.lepton_dir / CACHE
+        self._outputs = FolderCache(self._cache / "outputs")
+
+    def judge(self, plan: Plan, *, origins: Origins, variants: tuple[Variant, ...] | None = None) -> Judged:
+        """Judge one model and make its record.
+
+        Args:
+            plan: the model.
+            origins: what made it, for the record.
+            variants: those to be judged; None builds what the settings name, or finds it.
+
+        Raises:
+            LeptonError: weights are nowhere to be had, a build failed, or a rule makes no sense.
+            OSError: no space on the disk.
+        """
+        code = self._code(plan.settings)
+        key = self._key(plan, variants, code)
+        known = None if self._rebuild else self._load(key)
+        if known is not None:
+            outcome, record = known
+            return Judged(plan, outcome, replace(record, origins=origins), known=True)
+        self._announce(plan)
+        self._workspace.reserve(plan.disk + plan.here.bundle.size * len(plan.settings.variants))
+        made = self._variants(plan) if variants is None else variants
+        request = self._request(plan, made, code)
+        outcome = judge(request, cache=self._outputs, progress=self._store.progress)
+        golden = self._golden(request) if plan.settings.golden and not outcome.stops else None
+        judged = Judged(plan, outcome, self._record(plan, made, outcome, origins, golden))
+        self._note(key, judged)
+        return judged
+
+    def build(self, plan: Plan, recipe: str) -> Variant:
+        """Build one variant, or find it. Raises as `VariantBuilder.build`."""
+        return self._builder.build(plan.settings, plan.here, plan.calibration, recipe)
+
+    def is_ours(self, text: bytes) -> bool:
+        """Whether a record of exactly this text was made here."""
+        return (self._records / blake3(text).hexdigest()).exists()
+
+    def note_record(self, text: bytes) -> None:
+        """Remember that a record of this text was made here."""
+        self._records.mkdir(parents=True, exist_ok=True)
+        (self._records / blake3(text).hexdigest()).touch()
+
+    @property
+    def _records(self) -> Path:
+        return self._cache / "records"
+
+    def _variants(self, plan: Plan) -> tuple[Variant, ...]:
+        return tuple(self.build(plan, recipe) for recipe in plan.settings.variants)
+
+    def _request(self, plan: Plan, variants: tuple[Variant, ...], code: str | None) -> JudgeRequest:
+        settings = plan.settings
+        folders: dict[str, Folder | Skipped] = {}
+        for variant in variants:
+            skipped = variant.skipped
+            folders[variant.recipe] = Skipped(skipped) if skipped else self._builder.folder(variant, plan.here)
+        sizes = {variant.recipe: variant.size for variant in variants if not variant.skipped}
+        return JudgeRequest(
+            settings=settings,
+            candidate=self._workspace.bundle(plan.here, settings.main),
+            top=work_tree(self._repo),
+            baseline=self._side(plan.baseline),
+            baseline_label=plan.baseline.label if plan.baseline else "",
+            previous=self._side(plan.previous),
+            variants=folders,
+            data={gate: self._examples(found) for gate, found in plan.data.items()},
+            missing=plan.missing,
+            calibration=self._workspace.data(plan.calibration) if plan.calibration else None,
+            teacher=self._side(plan.teacher),
+            sizes={"": plan.here.bundle.size, **sizes},
+            code=code,
+            stage=self._stage,
+        )
+
+    def _side(self, side: Side | None) -> Folder | None:
+        return None if side is None else self._workspace.bundle(side.located, side.settings.main)
+
+    def _examples(self, found: Part | DataFile) -> DataFile:
+        return self._workspace.data(found) if isinstance(found, Part) else found
+
+    def _golden(self, request: JudgeRequest) -> BundleFile:
+        """Examples for the agent, with the answers of the model and its variants, as a stored version."""
+        path = self._workspace.folder("golden") / GOLDEN
+        write_golden(request, path, progress=self._store.progress)
+        file = bundle.of_file(path, GOLDEN)
+        with FileSource(path) as source:
+            self._store.add(source, GOLDEN, file_hash=file.blake3)
+        return replace(file, mode=0o100644)
+
+    def _record(
+        self,
+        plan: Plan,
+        variants: tuple[Variant, ...],
+        outcome: ModelOutcome,
+        origins: Origins,
+        golden: BundleFile | None,
+    ) -> Record:
+        settings = plan.settings
+        return Record(
+            model=settings.name,
+            root=settings.root,
+            main=settings.main,
+            bundle=plan.here.bundle.hash,
+            rules=rules_hash(settings),
+            files=plan.here.bundle.files,
+            golden=golden,
+            data=plan.data_hashes,
+            origins=origins,
+            variant=variants,
+            anchor=Anchor(plan.baseline.label, plan.baseline.located.bundle.hash) if plan.baseline else None,
+            outcome=recording.outcomes(outcome),
+            budget=recording.budgets(outcome),
+            host=dict(sorted(outcome.host.items())),
+        )
+
+    def _code(self, settings: ModelSettings) -> str | None:
+        """A name for all that commands and functions may read; None when the work tree is not what is staged."""
+        if not any(runs_code(gate) for gate in settings.gates):
+            return "none"
+        if self._repo.git("diff-files", "--quiet", "--ignore-submodules=none", check=False).status != 0:
+            return None
+        return self._repo.git("write-tree").stdout.decode("ascii").strip()
+
+    def _announce(self, plan: Plan) -> None:
+        """Before a long run: what it does, what it needs, how long the last one took."""
+        settings = plan.settings
+        against = f"against {plan.baseline.label}" if plan.baseline else "for the first time"
+        needs = f"{(plan.disk + (1 << 20) - 1) >> 20} MiB of disk for a while"
+        try:
+            last = f"; the last one took {float(self._times()[settings.name]):.1f} s"
+        except (KeyError, TypeError, ValueError):
+            last = ""
+        self._say(f"{settings.name}: judging {against}; needs {needs}{last}")
+
+    def _times(self) -> dict[str, float]:
+        try:
+            found = json.loads((self._cache / "times.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _key(self, plan: Plan, variants: tuple[Variant, ...] | None, code: str | None) -> str | None:
+        """A name for everything that the outcome depends on; None when it must be found anew."""
+        if code is None:
+            return None
+        settings = plan.settings
+        sides = [
+            None if side is None else (side.label, side.settings.main, side.located.bundle.hash)
+            for side in (plan.baseline, plan.previous, plan.teacher)
+        ]
+        recipes = [
+            (
+                recipe,
+                exclude_of(settings, recipe),
+                self._builder.key(settings, plan.here.bundle, plan.calibration, recipe),
+            )
+            for recipe in settings.variants
+        ]
+        value = [
+            _VERSION,
+            canonical(settings).decode("ascii"),
+            plan.here.bundle.hash,
+            sides,
+            sorted((gate, path) for gate, path in plan.data_hashes.items()),
+            sorted(plan.missing.items()),
+            recipes if variants is None else [to_plain(variant) for variant in variants],
+            code,
+            self._stage,
+        ]
+        return blake3(json.dumps(value).encode()).hexdigest()
+
+    def _load(self, key: str | None) -> tuple[ModelOutcome, Record] | None:
+        if key is None:
+            return None
+        try:
+            table = json.loads((self._cache / f"{key}.json").read_bytes())
+            outcome, record = from_plain(ModelOutcome, table["outcome"]), from_plain(Record, table["record"])
+        except (OSError, ValueError, KeyError, TypeError, LeptonError):
+            return None
+        if not all(self._store.has(digest) for digest in record.version_hashes()):
+            return None
+        return outcome, record
+
+    def _note(self, key: str | None, judged: Judged) -> None:
+        self._cache.mkdir(parents=True, exist_ok=True)
+        self._outputs.trim(MAX_OUTPUTS)
+        times = {**self._times(), judged.record.model: judged.outcome.seconds}
+        atomic.write_file(self._cache / "times.json", json.dumps(times).encode(), durable=False)
+        if key is not None and not any(found.verdict == "not-measured" for found in judged.outcome.outcomes):
+            table = {"outcome": to_plain(judged.outcome), "record": to_plain(judged.record)}
+            atomic.write_file(self._cache / f"{key}.json", json.dumps(table).encode(), durable=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._workspace.__exit__(None, None, None)
+
+
+def runs_code(gate: GateRule) -> bool:
+    """Whether a gate runs a command or imports a function of the repository."""
+    return gate.command is not None or ":" in gate.metric
+
+
+def text_of(record: Record) -> bytes:
+    """The record's text, after a look that it can be read again.
+
+    Raises:
+        UsageError: a name in it cannot be kept.
+    """
+    text = record_text.to_text(record)
+    try:
+        record_text.parse(text)
+    except LeptonError as error:
+        raise UsageError(f"no record can be made of model {record.model}: {error.message}") from error
+    return text
