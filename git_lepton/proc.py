@@ -11,9 +11,12 @@ None removes a variable.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -30,6 +33,8 @@ Environment = Mapping[str, str | None]
 
 _STDERR_TAIL = 64 * 1024
 _NOT_FOUND = 127
+_POLL_SECONDS = 0.01
+_ORPHAN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,15 @@ class Process:
         stdout: buffered pipe from the command.
     """
 
-    def __init__(self, argv: Sequence[Argument], *, cwd: Path | None = None, env: Environment | None = None) -> None:
+    def __init__(
+        self,
+        argv: Sequence[Argument],
+        *,
+        cwd: Path | None = None,
+        env: Environment | None = None,
+        own_group: bool = False,
+    ) -> None:
+        self._own_group = own_group
         try:
             self._popen = subprocess.Popen(
                 list(argv),
@@ -111,6 +124,7 @@ class Process:
                 cwd=cwd,
                 env=merged_environment(env),
                 bufsize=1 << 16,
+                start_new_session=own_group,
             )
         except OSError as error:
             raise _not_started(argv, error) from error
@@ -137,12 +151,28 @@ class Process:
             except BrokenPipeError:
                 continue  # what was still buffered has no reader any more
         status = self._popen.wait()
-        self._drain.join()
+        self._drain.join(
+            _ORPHAN_SECONDS if self._own_group else None
+        )  # a process that left the group may hold the pipe
         return Completed(status, b"", bytes(self._tail))
 
     def kill(self) -> None:
-        """End the command at once; `close` must still be called."""
-        self._popen.kill()
+        """End the command at once, with all that it started when it has its own group; `close` must still be called."""
+        if not self._own_group:
+            self._popen.kill()
+        elif self._popen.returncode is None:  # until it is waited for, its number cannot be another group's
+            with suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
+
+    def ends(self, seconds: float) -> bool:
+        """Whether the command ends by itself within `seconds`; it is not waited for, so that its group can be ended."""
+        deadline = time.monotonic() + seconds
+        flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
+        while os.waitid(os.P_PID, self._popen.pid, flags) is None:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
 
     def __enter__(self) -> Self:
         return self
@@ -155,9 +185,15 @@ class Process:
         self.close()
 
 
-def spawn(argv: Sequence[Argument], *, cwd: Path | None = None, env: Environment | None = None) -> Process:
-    """Start a long-lived command. Raises CommandError when it cannot be started."""
-    return Process(argv, cwd=cwd, env=env)
+def spawn(
+    argv: Sequence[Argument], *, cwd: Path | None = None, env: Environment | None = None, own_group: bool = False
+) -> Process:
+    """Start a long-lived command, in a session and process group of its own if asked to.
+
+    Raises:
+        CommandError: it cannot be started.
+    """
+    return Process(argv, cwd=cwd, env=env, own_group=own_group)
 
 
 def _texts(argv: Sequence[Argument]) -> list[str]:

@@ -5,7 +5,7 @@ A value that could not be computed is None, never NaN; the reason stands in the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -275,26 +275,30 @@ class ModelOutcome:
     seconds: float = 0.0
 
     @property
+    def outcomes(self) -> tuple[GateOutcome | BudgetOutcome, ...]:
+        """Gates, then budgets."""
+        return *self.gates, *self.budgets
+
+    @property
     def verdict(self) -> Verdict:
         """The worst of all; "recorded" when nothing was asked."""
-        return worst([outcome.verdict for outcome in (*self.gates, *self.budgets)])
+        return worst(outcome.verdict for outcome in self.outcomes)
 
     @property
     def stops(self) -> bool:
         """Whether a commit of this model must not happen."""
-        return any(outcome.stops for outcome in (*self.gates, *self.budgets))
+        return any(outcome.stops for outcome in self.outcomes)
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 for a failure, 6 for something that was not measured, 3 for an undecided verdict that stops."""
-        verdicts = {outcome.verdict for outcome in (*self.gates, *self.budgets) if outcome.stops}
-        if not verdicts:
+        """0, or of what stops the commit: 1 for a failure, 6 for something not measured, 3 for an undecided verdict."""
+        if not self.stops:
             return EXIT_OK
-        return {"fail": EXIT_GATE_FAILED, "not-measured": EXIT_NOT_MEASURED}.get(
-            worst(list(verdicts)), EXIT_INCONCLUSIVE
-        )
+        codes: Mapping[Verdict, int] = {"fail": EXIT_GATE_FAILED, "not-measured": EXIT_NOT_MEASURED}
+        return codes.get(worst(outcome.verdict for outcome in self.outcomes if outcome.stops), EXIT_INCONCLUSIVE)
 
 
-def worst(verdicts: list[Verdict]) -> Verdict:
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """The verdict that decides over several: a pass beside something merely recorded is a pass."""
-    return next((verdict for verdict in _WORST_FIRST if verdict in verdicts), "recorded")
+    found = set(verdicts)
+    return next((verdict for verdict in _WORST_FIRST if verdict in found), "recorded")
