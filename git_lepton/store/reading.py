@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from git_lepton.codec import decode, read_header
 from git_lepton.errors import CorruptError, FrameError, LeptonError, MissingError
@@ -20,6 +20,8 @@ from git_lepton.git.objectid import Buffer
 from git_lepton.git.objects import ObjectReader
 from git_lepton.store.index import Stream, VersionIndex
 from git_lepton.values import Hash, Oid
+
+Result = TypeVar("Result")
 
 THREADS: Final = max(2, min(8, os.cpu_count() or 2))
 _AHEAD: Final = 4
@@ -70,10 +72,10 @@ class ChunkReader:
             ) from error
 
 
-def in_order(task: Callable[[int], memoryview], rows: Iterable[int]) -> Iterator[memoryview]:
+def in_order(task: Callable[[int], Result], rows: Iterable[int]) -> Iterator[Result]:
     """Run `task` on every row in a few threads; yield the results in the order of `rows`."""
     with ThreadPoolExecutor(THREADS, thread_name_prefix="decode") as pool:
-        running: deque[Future[memoryview]] = deque()
+        running: deque[Future[Result]] = deque()
         try:
             for row in rows:
                 running.append(pool.submit(task, row))
