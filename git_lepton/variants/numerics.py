@@ -20,6 +20,8 @@ FLOAT_DTYPES: Final = frozenset({"F64", "F32", "F16", "BF16"})
 """Dtypes that recipes reduce; anything else is kept as it is."""
 
 E4M3_MAX: Final = 448.0
+
+_IN_CACHE: Final = 1 << 15  # elements
 _NUMPY: Final = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "F8_E4M3": "u1", "I32": "<i4", "I64": "<i8"}
 
 
@@ -198,16 +200,18 @@ class Distance:
         """Take in the same part of both; pairs where either is no finite number are left out."""
         import numpy as np
 
-        with np.errstate(invalid="ignore", over="ignore"):
-            difference = np.subtract(after, before, dtype=np.float64).ravel()
-        reference = before.ravel().astype(np.float64, copy=False)
-        finite = np.isfinite(difference)
-        if not finite.all():
-            difference, reference = difference[finite], reference[finite]
-        if difference.size:
-            self._squares += float(difference @ difference)
-            self._reference += float(reference @ reference)
-            self.max_abs = max(self.max_abs, float(np.abs(difference).max()))
+        first, second = before.ravel(), after.ravel()
+        for start in range(0, first.size, _IN_CACHE):
+            reference = first[start : start + _IN_CACHE].astype(np.float64)
+            with np.errstate(invalid="ignore", over="ignore"):
+                difference = second[start : start + _IN_CACHE] - reference
+            finite = np.isfinite(difference)
+            if not finite.all():
+                difference, reference = difference[finite], reference[finite]
+            if difference.size:
+                self._squares += float(difference @ difference)
+                self._reference += float(reference @ reference)
+                self.max_abs = max(self.max_abs, float(np.abs(difference).max()))
 
     @property
     def relative_l2(self) -> float:

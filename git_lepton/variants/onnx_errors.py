@@ -22,7 +22,7 @@ _TRANSPOSED: Final = ("", "_Transposed")
 
 
 def tensor_errors(before: Path, after: Path) -> list[TensorError]:
-    """Every float weight whose type or numbers changed, in the order of the original."""
+    """Every float weight of one dimension or more whose type or numbers changed, in the order of the original."""
     import onnx
     from onnx import numpy_helper
 
@@ -31,7 +31,7 @@ def tensor_errors(before: Path, after: Path) -> list[TensorError]:
     attributes = _attributes(new_model)
     errors = []
     for weight in graph.weights(onnx.load(str(before))):
-        if not graph.is_float(weight.proto):
+        if not graph.is_float(weight.proto) or not weight.proto.dims:
             continue
         same = made.get(weight.name)
         if same is not None and same.raw_data == weight.proto.raw_data and same.data_type == weight.proto.data_type:

@@ -24,6 +24,7 @@ INT4_BLOCK: Final = 32
 
 _CPU: Final = ["CPUExecutionProvider"]
 _UNTYPED: Final = "Unable to find data type for weight_name"
+_AMBIGUOUS: Final = "truth value of an array"
 _PACKAGES: Final = {
     "ort": ("onnxruntime",),
     "prune": ("numpy", "onnx"),
@@ -112,17 +113,26 @@ def static_int8(
         def get_next(self) -> dict[str, Any] | None:
             return next(self._batches, None)
 
-    quantize_static(
-        prepared,
-        target,
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        nodes_to_exclude=list(excluded),
-        use_external_data_format=external,
-    )
+    def convert(**options: Any) -> None:
+        quantize_static(
+            prepared,
+            target,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=list(excluded),
+            use_external_data_format=external,
+            extra_options=options,
+        )
+
+    try:
+        convert()
+    except ValueError as error:
+        if _AMBIGUOUS not in str(error):
+            raise
+        convert(QDQDisableWeightAdjustForInt32Bias=True)  # fails on scales a channel where a bias is shared
 
 
 def int4(source: Path, target: Path, excluded: Sequence[str], *, external: bool) -> None:
