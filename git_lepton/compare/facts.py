@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from git_lepton.compare import gguffacts, onnxfacts
 from git_lepton.compare.facttext import Facts, brief, digest, quantity
-from git_lepton.compare.naming import NUMBER
+from git_lepton.compare.naming import skeleton
 from git_lepton.compare.sides import FileSide
 from git_lepton.compare.values import FactChange
 from git_lepton.errors import FormatError, LeptonError
@@ -87,8 +87,7 @@ def _compare(old: Facts, new: Facts) -> Iterable[FactChange]:
 def _renumbered(topic: str, keys: list[str], old: Facts, new: Facts) -> list[str]:
     """Those of `keys` that are not the same fact under other numbers on the other side."""
     gone, came = (
-        {key: (NUMBER.sub("0", key), facts[topic, key]) for key in keys if (topic, key) in facts}
-        for facts in (old, new)
+        {key: (skeleton(key), facts[topic, key]) for key in keys if (topic, key) in facts} for facts in (old, new)
     )
     left, right = Counter(gone.values()), Counter(came.values())
     same = {fact for fact, number in left.items() if right[fact] == number}

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-NUMBER: Final = re.compile(r"[0-9]+")
-"""What exporters change in a name when they number tensors anew."""
-
+_NUMBER: Final = re.compile(r"[0-9]+")
 _LAYER: Final = re.compile(
     r"(?:(?<=[./])|(?<=__)|\A)(?:([^./]+)[./]([0-9]{1,6})(?=[./])"
     r"|(layers?|blocks?|blk|stages?|dense|conv|fc|linear)_?([0-9]{1,6})(?=[./]))",
@@ -35,6 +33,11 @@ class Layer:
     stack: str
     noun: str
     number: int
+
+
+def skeleton(name: str) -> str:
+    """A name without the numbers in it, which exporters give anew."""
+    return _NUMBER.sub("0", name)
 
 
 def layer_of(name: str) -> Layer | None:

@@ -4,8 +4,8 @@ The protobuf is read field by field, as the parser of tensors does; a weight cut
 graphs inside nodes (the branches of an If) and of functions count with the others and carry the path to them.
 
 Exporters number tensors anew at every turn, so the names that connect nodes are no facts. How nodes are connected is
-told by one hash over the graph with its tensors numbered in the order of their use; it is the same for two graphs that
-differ in such names only.
+told by one hash over the graph with a label for each tensor: weights are called by their type and shape, and which of
+those they are; all others by the order of their use. It is the same for two graphs that differ in names only.
 
 Message and field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 """
@@ -142,29 +142,35 @@ class _Model:
     def _function(self, message: Field) -> None:
         items = list(self._messages(message))
         name = next((self._text(item) for item in items if item.number == 1), "function")
-        numbers: dict[str, int] = {}
+        labels: dict[str, str] = {}
         for item in items:
             if item.number == 7:
-                self._node(item, f"{name}/", numbers, 0)
+                self._node(item, f"{name}/", labels, 0)
 
-    def _graph(self, message: Field, prefix: str, depth: int, outer: dict[str, int] | None = None) -> None:
-        """Nodes and small initializers; `outer` numbers the tensors of the graph around this one."""
+    def _graph(self, message: Field, prefix: str, depth: int, outer: dict[str, str] | None = None) -> None:
+        """Nodes and small initializers; `outer` has the labels of the graph around this one."""
         if depth > MAX_GRAPH_DEPTH or len(prefix) > MAX_NAME:
             raise FormatError(FORMAT, f"graphs nest deeper than {MAX_GRAPH_DEPTH}", offset=message.start)
-        numbers = dict(outer or {})
+        items = list(self._messages(message))
+        labels = dict(outer or {})
         outputs = []
-        for item in self._messages(message):
-            if item.number == 1:
-                self._node(item, prefix, numbers, depth)
-            elif item.number == 5:
+        seen: Counter[str] = Counter()
+        for item in items:
+            if item.number == 5:
                 name, text, topic = self._tensor(item)
                 if topic:
                     self._constants[topic, brief(prefix + name)] = text
+                if topic != "constants":
+                    seen[text] += 1
+                    labels[name] = f"{text} {seen[text]}"
+        for item in items:
+            if item.number == 1:
+                self._node(item, prefix, labels, depth)
             elif item.number == 12:
                 outputs.append(self._value_info(item)[0])
-        self._connect("outputs", [], outputs, numbers)
+        self._connect("outputs", [], outputs, labels)
 
-    def _node(self, message: Field, prefix: str, numbers: dict[str, int], depth: int) -> None:
+    def _node(self, message: Field, prefix: str, labels: dict[str, str], depth: int) -> None:
         texts: dict[int, str] = {}
         inputs, outputs, attributes = [], [], []
         for item in self._messages(message):
@@ -179,10 +185,10 @@ class _Model:
         domain = texts.get(7, "")
         operator = texts.get(4, "?") if domain in ("", "ai.onnx") else f"{domain}.{texts.get(4, '?')}"
         self._operators[operator] += 1
-        self._connect(operator, inputs, outputs, numbers)
+        self._connect(operator, inputs, outputs, labels)
         path = prefix + (texts.get(3) or f"{operator}_{self._operators[operator]}")
         place = prefix + outputs[0] if outputs else path  # as names of tensors in the manifest begin
-        told = [self._attribute(item, place, numbers, depth) for item in attributes]
+        told = [self._attribute(item, place, labels, depth) for item in attributes]
         settings = [(name, value) for name, value in sorted(told) if value]
         if operator != "Constant":
             text = ", ".join(f"{name}={value}" for name, value in settings)
@@ -190,13 +196,13 @@ class _Model:
         elif settings:
             self._constants["constants", brief(place)] = brief(", ".join(value for _, value in settings))
 
-    def _connect(self, operator: str, inputs: list[str], outputs: list[str], numbers: dict[str, int]) -> None:
+    def _connect(self, operator: str, inputs: list[str], outputs: list[str], labels: dict[str, str]) -> None:
         """Note in the hash what a node takes and gives."""
-        used = [0 if not name else numbers.setdefault(name, len(numbers) + 1) for name in inputs]
-        made = [0 if not name else numbers.setdefault(name, len(numbers) + 1) for name in outputs]
+        used = [labels.setdefault(name, f"#{len(labels)}") for name in inputs]
+        made = [labels.setdefault(name, f"#{len(labels)}") for name in outputs]
         self._wiring.update(f"{operator} {used} {made}\n".encode("utf-8", "surrogateescape"))
 
-    def _attribute(self, message: Field, path: str, numbers: dict[str, int], depth: int) -> tuple[str, str]:
+    def _attribute(self, message: Field, path: str, labels: dict[str, str], depth: int) -> tuple[str, str]:
         """Name and value of an attribute; graphs in it are walked, and have no value."""
         name, value = "", ""
         lists: dict[int, list[Field]] = {}
@@ -209,7 +215,7 @@ class _Model:
             if number in (6, 11):
                 for position, item in enumerate(i for i in items if i.wire == protobuf.BYTES):
                     suffix = f".{position}" if number == 11 else ""
-                    self._graph(item, f"{path}.{name}{suffix}/", depth + 1, numbers)
+                    self._graph(item, f"{path}.{name}{suffix}/", depth + 1, labels)
             elif number not in (13, 20):  # documentation, and the type, which the field tells as well
                 value = self._value(number, items)
         return name, value

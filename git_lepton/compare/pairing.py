@@ -10,8 +10,8 @@ Tensors are paired, each once, the surest first:
    differ in numbers only: then a layer was taken out, and those after it count anew;
 3. by name and bytes, by bytes, by name, across files of one folder, or from a file that went to one that came;
 4. by what exporters do to names: other numbers, a suffix for the quantized weight; and, when most of a file has
-   other names, because a release renamed everything, by order among tensors of the same type and shape. All this only where
-   both sides have equally many.
+   other names, because a release renamed everything, by order among tensors of the same type and shape. All this only
+   where both sides have equally many.
 
 All of it is a function of the two sides, and takes time in proportion to their tensors.
 """
@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from git_lepton.compare.naming import NUMBER
+from git_lepton.compare.naming import skeleton
 from git_lepton.compare.sides import FileSide, Side
 from git_lepton.store.manifest import TensorLine
 from git_lepton.values import Hash
@@ -184,7 +184,7 @@ def _unstick(item: FilePair) -> None:
     moved_new: set[str] = set()
     for digest, new in news.items():
         old = olds.get(digest)
-        if old is not None and _content(old) == _content(new) and _skeleton(old) == _skeleton(new):
+        if old is not None and _content(old) == _content(new) and skeleton(old.name) == skeleton(new.name):
             moved_old.add(old.name)
             moved_new.add(new.name)
     unstuck = [m for m in parted if m.before.name in moved_old or m.after.name in moved_new]
@@ -277,7 +277,7 @@ def _by_likeness(item: FilePair) -> None:
     def quantized(line: TensorLine) -> object:
         return _QUANTIZED.sub("", line.name)
 
-    keys: list[Callable[[TensorLine], object]] = [quantized, lambda line: (_skeleton(line), line.dtype, line.shape)]
+    keys: list[Callable[[TensorLine], object]] = [quantized, lambda line: (skeleton(line.name), line.dtype, line.shape)]
     smaller = min(len(item.before.manifest.tensors), len(item.after.manifest.tensors))
     for key in keys:
         for old, new in _take(item.alone_before, item.alone_after, key):
@@ -309,8 +309,3 @@ def _take(
 
 def _content(line: TensorLine) -> object:
     return line.hash, line.dtype, line.shape
-
-
-def _skeleton(line: TensorLine) -> str:
-    """A name without the numbers in it."""
-    return NUMBER.sub("0", line.name)

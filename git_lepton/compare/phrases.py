@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Final
 
-from git_lepton.compare.naming import has_vocabulary, is_embedding, tell_layers, tell_modules
+from git_lepton.compare.naming import has_vocabulary, is_embedding, skeleton, tell_layers, tell_modules
 from git_lepton.compare.values import FactChange, FileChange, TensorChange
 from git_lepton.store.manifest import TensorLine
 from git_lepton.values import DTYPES
@@ -289,8 +289,10 @@ def _relocated(model: Model) -> list[str]:
     moved = model.of("moved")
     clauses = []
     if renamed:
-        whole = 2 * len(renamed) > len(model.after)
-        clauses.append("renamed" if whole else f"{count(len(renamed), 'tensor')} renamed")
+        numbers_only = all(skeleton(c.before.name) == skeleton(c.after.name) for c in renamed if c.before and c.after)
+        whole = 2 * len(renamed) > len(model.after) and not model.of("added", "removed")
+        word = "renumbered" if numbers_only else "renamed"
+        clauses.append(word if whole else f"{count(len(renamed), 'tensor')} {word}")
     if moved:
         files = [file for file in model.files if file.kind != "removed"]
         clauses.append(f"resharded into {count(len(files), 'file')}")
@@ -314,7 +316,7 @@ def _graph(model: Model) -> list[str]:
         for fact in facts
         if fact.topic == "opset"
     ]
-    settings = [f for f in facts if f.topic == "node" and f.before and f.after]
+    settings = [f for f in facts if f.topic == "node" and _is_set_otherwise(f)]
     if settings:
         told.append(f"settings of {listing([f.key for f in settings], 1)}")
     for topic, noun in (("constants", "constant"), ("external", "external tensor"), ("code", "source file")):
@@ -339,6 +341,11 @@ def _operators(facts: Iterable[FactChange]) -> list[str]:
     }
     ordered = sorted(counts.items(), key=lambda item: (-abs(item[1]), item[0]))
     return [f"{number:+,} {name}" for name, number in ordered if number]
+
+
+def _is_set_otherwise(fact: FactChange) -> bool:
+    """Whether a node is the same operator as before; its text begins with that."""
+    return bool(fact.before and fact.after) and str(fact.before).split(" ")[0] == str(fact.after).split(" ")[0]
 
 
 def _became(fact: FactChange) -> str:
