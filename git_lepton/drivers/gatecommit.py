@@ -6,13 +6,13 @@ interrupt or a full disk leaves index and work tree as they were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from git_lepton.config.values import ModelSettings
 from git_lepton.drivers import staging
 from git_lepton.drivers.gating import Gating, Judged, text_of
 from git_lepton.drivers.planning import Plan, Planner
-from git_lepton.errors import EXIT_OK
+from git_lepton.errors import EXIT_OK, UsageError
 from git_lepton.gate.anchor import head_commit
 from git_lepton.git.repo import Repo
 from git_lepton.record.record import path_of
@@ -23,6 +23,7 @@ from git_lepton.store.tracked import STAGED
 from git_lepton.values import Oid
 
 Say = Callable[[str], None]
+Change = Callable[[ModelSettings], ModelSettings]
 
 
 def gate_staged(repo: Repo, store: Store, say: Say) -> int:
@@ -46,23 +47,38 @@ def gate_staged(repo: Repo, store: Store, say: Say) -> int:
     return EXIT_OK
 
 
-def judge_staged(repo: Repo, gating: Gating, names: Sequence[str] = (), *, every: bool = False) -> list[Judged]:
-    """Judge what is staged.
+def judge_staged(repo: Repo, gating: Gating) -> list[Judged]:
+    """Judge the models that are staged and need it."""
+    parent = head_commit(repo)
+    plans = [plan for plan in plans_staged(gating, parent) if needs_judging(gating, plan, parent)]
+    return [gating.judge(plan, origins=origins_of(gating.planner, plan, parent)) for plan in plans]
+
+
+def plans_staged(
+    gating: Gating, parent: Oid | None, names: Sequence[str] = (), change: Change = lambda settings: settings
+) -> Iterator[Plan]:
+    """What judging staged models would need.
 
     Args:
-        repo: where.
-        gating: judges.
+        gating: reads them.
+        parent: the commit that the new one will have for a parent.
         names: only these models; empty for all.
-        every: those too whose records hold.
+        change: of their settings, to try something.
+
+    Raises:
+        UsageError: lepton.toml has no such model, or none of its files is staged.
     """
-    parent = head_commit(repo)
     models = gating.planner.config_at().models
-    found = []
-    for settings in [models[name] for name in names] or models.values():
-        plan = gating.planner.plan(settings, parent=parent)
-        if plan is not None and (every or needs_judging(gating, plan, parent)):
-            found.append(gating.judge(plan, origins=origins_of(gating.planner, settings, plan, parent)))
-    return found
+    for name in names:
+        if name not in models:
+            known = ", ".join(models) or "none: see docs/gate.md"
+            raise UsageError(f"the lepton.toml that is staged has no model {name}", hint=f"it has: {known}")
+    for name in names or models:
+        plan = gating.planner.plan(change(models[name]), parent=parent)
+        if plan is not None:
+            yield plan
+        elif names:
+            raise UsageError(f"no file of model {name} is staged or committed", hint="git add it first")
 
 
 def needs_judging(gating: Gating, plan: Plan, parent: Oid | None) -> bool:
@@ -74,12 +90,12 @@ def needs_judging(gating: Gating, plan: Plan, parent: Oid | None) -> bool:
     return staged != before and not gating.is_ours(staged)
 
 
-def origins_of(planner: Planner, settings: ModelSettings, plan: Plan, parent: Oid | None) -> Origins:
+def origins_of(planner: Planner, plan: Plan, parent: Oid | None) -> Origins:
     """What made the model: as recorded when its files last changed, else what is staged now."""
-    before, _ = planner.record_at(settings.name, parent) if parent is not None else (None, "")
+    before, _ = planner.record_at(plan.settings.name, parent) if parent is not None else (None, "")
     if before is not None and before.bundle == plan.here.bundle.hash and before.origins != Origins():
         return before.origins
-    return planner.origins(settings, STAGED)
+    return planner.origins(plan.settings, STAGED)
 
 
 def write_records(repo: Repo, gating: Gating, found: Sequence[Judged], say: Say) -> None:

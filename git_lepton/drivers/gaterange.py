@@ -26,14 +26,15 @@ from git_lepton.errors import (
 from git_lepton.gate import policy
 from git_lepton.gate.anchor import AnchorPoint, candidates
 from git_lepton.gate.policy import PolicyChange
-from git_lepton.gate.values import DataFile
+from git_lepton.gate.values import DataFile, worst
+from git_lepton.gate.verdicts import GateVerdict, gate_hash
 from git_lepton.git.lstree import rev_parse
 from git_lepton.git.repo import Repo
 from git_lepton.record import bundle
 from git_lepton.record.bundle import Part
 from git_lepton.record.values import Outcome, Record, Variant
 from git_lepton.store.store import Store
-from git_lepton.values import Oid
+from git_lepton.values import Hash, Oid
 
 _WORST_FIRST: Final = (
     EXIT_GATE_FAILED,
@@ -75,6 +76,11 @@ class RangeFinding:
     accepted: bool = False
 
     @property
+    def is_unchanged(self) -> bool:
+        """Whether the range does nothing to it."""
+        return not self.changes and not self.faults and self.judged is None
+
+    @property
     def exit_code(self) -> int:
         """Of the worst that was found."""
         codes = [fault.code for fault in self.faults]
@@ -83,6 +89,28 @@ class RangeFinding:
         if not self.accepted and any(change.loosened for change in self.changes):
             codes.append(EXIT_GATE_FAILED)
         return worst_code(codes)
+
+
+def verdicts_of(finding: RangeFinding, commit: Oid) -> Iterator[GateVerdict]:
+    """What CI says about each gate of a model, to be kept beside the history."""
+    if finding.judged is None:
+        return
+    plan, record = finding.judged.plan, finding.judged.record
+    for rule in plan.settings.gates:
+        found = tuple(outcome for outcome in record.outcome if outcome.gate == rule.name)
+        data = None if rule.name not in plan.data else Hash(_digest(plan.data[rule.name]))
+        yield GateVerdict(
+            model=record.model,
+            gate=rule.name,
+            bundle=record.bundle,
+            rule=gate_hash(rule, data),
+            verdict=worst(outcome.verdict for outcome in found),
+            commit=commit,
+            against=record.anchor.name if record.anchor else "",
+            baseline=record.anchor.bundle if record.anchor else None,
+            outcome=found,
+            host=record.host,
+        )
 
 
 def worst_code(codes: Sequence[int]) -> int:
@@ -121,7 +149,7 @@ class RangeJudge:
         self._gating = gating
         self._planner = gating.planner
         self._before = before
-        self._after = after
+        self.after = after
         self._accept = accept
         self._rebuild = rebuild
 
@@ -131,7 +159,7 @@ class RangeJudge:
         Raises:
             LeptonError, OSError: something could not be read, brought or judged at all.
         """
-        old, new = self._planner.config_at(self._before).models, self._planner.config_at(self._after).models
+        old, new = self._planner.config_at(self._before).models, self._planner.config_at(self.after).models
         for name in names:
             if name not in old and name not in new:
                 raise UsageError(f"lepton.toml has no model {name}", hint=f"it has: {', '.join([*new]) or 'none'}")
@@ -143,13 +171,13 @@ class RangeJudge:
                 yield RangeFinding(name, tuple(changes), accepted=self._accept)
 
     def _finding(self, old: ModelSettings | None, new: ModelSettings) -> RangeFinding:
-        own = self._planner.plan(new, rev=self._after, anchors=self._anchor())
+        own = self._planner.plan(new, rev=self.after, anchors=self._anchor())
         if own is None:
             gone = self._planner.side("", self._before, new.name, new) is not None
             absent = (Fault("its files are gone, and lepton.toml still names it", EXIT_GATE_FAILED),) if gone else ()
             return RangeFinding(new.name, tuple(policy.compare(old, new)), absent, accepted=self._accept)
         rules = new if self._accept else policy.binding(old, new)
-        plan = own if rules == new else self._planner.plan(rules, rev=self._after, anchors=self._anchor())
+        plan = own if rules == new else self._planner.plan(rules, rev=self.after, anchors=self._anchor())
         assert plan is not None
         plan, changed = self._on_old_examples(plan, old)
         changes = (*policy.compare(old, new), *changed)
@@ -159,7 +187,7 @@ class RangeJudge:
         held = own.record if not own.fault else None
         judged = self._gating.judge(
             plan,
-            origins=held.origins if held else self._planner.origins(new, self._after),
+            origins=held.origins if held else self._planner.origins(new, self.after),
             variants=held.variant if held else None,
         )
         if held is not None:
@@ -172,7 +200,7 @@ class RangeJudge:
 
     def _is_unchanged(self, plan: Plan) -> bool:
         name = plan.settings.name
-        texts = [self._planner.record_text(name, rev) for rev in (self._before, self._after)]
+        texts = [self._planner.record_text(name, rev) for rev in (self._before, self.after)]
         return not plan.fault and texts[0] == texts[1]
 
     def _on_old_examples(self, plan: Plan, old: ModelSettings | None) -> tuple[Plan, list[PolicyChange]]:
@@ -200,7 +228,7 @@ class RangeJudge:
     def _record_faults(self, plan: Plan) -> Iterator[Fault]:
         """What is wrong with the record beside the files, before anything is measured."""
         name = plan.settings.name
-        if self._planner.record_text(name, self._after) is None:
+        if self._planner.record_text(name, self.after) is None:
             yield Fault("it has no record: it was committed past the hooks (--no-verify?)", EXIT_GATE_FAILED)
         elif plan.record is None:
             yield Fault(f"its record is not valid: {plan.fault}", EXIT_REFUSED)
@@ -223,8 +251,8 @@ class RangeJudge:
         """The plan with the baseline that the record names; None where that cannot be found any more."""
         if record.anchor is None:
             return replace(own, baseline=None)
-        points = [*self._anchor(), *candidates(self._repo, own.settings, self._after)]
-        points += [AnchorPoint(f"{self._after[:_SHORT]}~", parent) for parent in self._parents()]
+        points = [*self._anchor(), *candidates(self._repo, own.settings, self.after)]
+        points += [AnchorPoint(f"{self.after[:_SHORT]}~", parent) for parent in self._parents()]
         for point in points:
             side = self._planner.side(point.label, point.commit, own.settings.name, own.settings)
             if side is not None and side.located.bundle.hash == record.anchor.bundle:
@@ -233,7 +261,7 @@ class RangeJudge:
 
     def _parents(self) -> list[Oid]:
         """Commits of the range, the newest first, and their parents: what a commit in it was judged against."""
-        lines = self._repo.git("rev-list", "--parents", "--max-count=200", f"{self._before}..{self._after}").stdout
+        lines = self._repo.git("rev-list", "--parents", "--max-count=200", f"{self._before}..{self.after}").stdout
         return [Oid(oid) for oid in dict.fromkeys(lines.decode("ascii").split())]
 
     def _rebuilt_faults(self, record: Record, plan: Plan) -> Iterator[Fault]:

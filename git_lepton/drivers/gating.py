@@ -7,6 +7,7 @@ What a run found is kept in the repository's own folder under a name made of eve
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,7 +58,14 @@ class Gating:
     """Judges models of one repository. A context manager: what it wrote out is removed in the end."""
 
     def __init__(
-        self, repo: Repo, store: Store, *, say: Callable[[str], None], stage: When = "commit", rebuild: bool = False
+        self,
+        repo: Repo,
+        store: Store,
+        *,
+        say: Callable[[str], None],
+        stage: When = "commit",
+        rebuild: bool = False,
+        measure: bool = False,
     ) -> None:
         """Prepare.
 
@@ -66,18 +74,18 @@ class Gating:
             store: its store.
             say: takes one line for a person while it runs.
             stage: "commit" leaves gates with `when = "ci"` pending; "ci" judges all.
-            rebuild: believe no earlier result, and build variants again.
+            rebuild: build variants again.
+            measure: measure again, whatever was found before.
         """
         self.planner = Planner(repo, store)
-        self._repo = repo
+        self.repo = repo
         self._store = store
         self._say = say
         self._stage = stage
-        self._rebuild = rebuild
+        self._measure = measure or rebuild
         self._workspace = Workspace(store)
         self._builder = VariantBuilder(store, self._workspace, say=say, rebuild=rebuild)
         self._cache = repo.lepton_dir / CACHE
-        self._outputs = FolderCache(self._cache / "outputs")
 
     def judge(self, plan: Plan, *, origins: Origins, variants: tuple[Variant, ...] | None = None) -> Judged:
         """Judge one model and make its record.
@@ -93,15 +101,17 @@ class Gating:
         """
         code = self._code(plan.settings)
         key = self._key(plan, variants, code)
-        known = None if self._rebuild else self._load(key)
+        known = None if self._measure else self._load(key)
         if known is not None:
             outcome, record = known
             return Judged(plan, outcome, replace(record, origins=origins), known=True)
+        began = time.perf_counter()
         self._announce(plan)
         self._workspace.reserve(plan.disk + plan.here.bundle.size * len(plan.settings.variants))
         made = self._variants(plan) if variants is None else variants
         request = self._request(plan, made, code)
         outcome = judge(request, cache=self._outputs, progress=self._store.progress)
+        outcome = replace(outcome, seconds=time.perf_counter() - began)
         golden = self._golden(request) if plan.settings.golden and not outcome.stops else None
         judged = Judged(plan, outcome, self._record(plan, made, outcome, origins, golden))
         self._note(key, judged)
@@ -120,6 +130,24 @@ class Gating:
         self._records.mkdir(parents=True, exist_ok=True)
         (self._records / blake3(text).hexdigest()).touch()
 
+    def known(self, plan: Plan) -> Judged | None:
+        """What was found about a model before, where nothing that it depends on has changed since."""
+        found = self._load(self._key(plan, None, self._code(plan.settings)))
+        return None if found is None else Judged(plan, *found, known=True)
+
+    def known_variants(self, plan: Plan) -> dict[str, Variant]:
+        """Those variants of a model that need not be built, by recipe."""
+        return self._builder.known(plan.settings, plan.here.bundle, plan.calibration)
+
+    @property
+    def _kept_outputs(self) -> FolderCache:
+        return FolderCache(self._cache / "outputs")
+
+    @property
+    def _outputs(self) -> FolderCache:
+        """Where models' answers are looked for and kept: nowhere for long when all is to be measured again."""
+        return FolderCache(self._workspace.folder("outputs")) if self._measure else self._kept_outputs
+
     @property
     def _records(self) -> Path:
         return self._cache / "records"
@@ -137,7 +165,7 @@ class Gating:
         return JudgeRequest(
             settings=settings,
             candidate=self._workspace.bundle(plan.here, settings.main),
-            top=work_tree(self._repo),
+            top=work_tree(self.repo),
             baseline=self._side(plan.baseline),
             baseline_label=plan.baseline.label if plan.baseline else "",
             previous=self._side(plan.previous),
@@ -196,9 +224,9 @@ class Gating:
         """A name for all that commands and functions may read; None when the work tree is not what is staged."""
         if not any(runs_code(gate) for gate in settings.gates):
             return "none"
-        if self._repo.git("diff-files", "--quiet", "--ignore-submodules=none", check=False).status != 0:
+        if self.repo.git("diff-files", "--quiet", "--ignore-submodules=none", check=False).status != 0:
             return None
-        return self._repo.git("write-tree").stdout.decode("ascii").strip()
+        return self.repo.git("write-tree").stdout.decode("ascii").strip()
 
     def _announce(self, plan: Plan) -> None:
         """Before a long run: what it does, what it needs, how long the last one took."""
@@ -262,7 +290,7 @@ class Gating:
 
     def _note(self, key: str | None, judged: Judged) -> None:
         self._cache.mkdir(parents=True, exist_ok=True)
-        self._outputs.trim(MAX_OUTPUTS)
+        self._kept_outputs.trim(MAX_OUTPUTS)
         times = {**self._times(), judged.record.model: judged.outcome.seconds}
         atomic.write_file(self._cache / "times.json", json.dumps(times).encode(), durable=False)
         if key is not None and not any(found.verdict == "not-measured" for found in judged.outcome.outcomes):
