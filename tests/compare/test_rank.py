@@ -17,7 +17,7 @@ KINDS: dict[str, Any] = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes
 
 
 def weights(rows: int, columns: int, seed: int = 0) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = np.random.default_rng(seed).standard_normal((rows, columns), np.float32) / 50
+    values: NDArray[np.float32] = np.random.default_rng(seed).normal(0, 0.02, (rows, columns)).astype(np.float32)
     return values
 
 
@@ -25,7 +25,8 @@ def low_rank(rows: int, columns: int, rank: int, size: float) -> NDArray[np.floa
     """A product of two Gaussian factors whose entries have about this standard deviation."""
     rng = np.random.default_rng(rank)
     product = rng.standard_normal((rows, rank)) @ rng.standard_normal((rank, columns))
-    return (product * (size / rank**0.5)).astype(np.float32)
+    scaled: NDArray[np.float32] = (product * (size / rank**0.5)).astype(np.float32)
+    return scaled
 
 
 def found(dtype: str, before: NDArray[Any], after: NDArray[Any], **options: Any) -> int | None:
