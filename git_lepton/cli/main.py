@@ -23,6 +23,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "install": ("git_lepton.cli.install", "Set up git for this user, so that git clone just works."),
         "track": ("git_lepton.cli.track", "Let git-lepton store files that match a pattern."),
         "untrack": ("git_lepton.cli.untrack", "Give files that match a pattern back to git."),
+        "trust": ("git_lepton.cli.trust", "Let commands that lepton.toml names run in this clone."),
         "doctor": ("git_lepton.cli.doctor", "Check the installation, the hooks and the remote."),
     },
     "Every day": {
@@ -33,6 +34,17 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "push": ("git_lepton.cli.push", "Send weights that a remote lacks."),
         "checkout": ("git_lepton.cli.checkout", "Write stored weights to the work tree."),
         "export": ("git_lepton.cli.export", "Write a weight file, or some tensors, anywhere."),
+    },
+    "Review": {
+        "diff": ("git_lepton.cli.diff", "Show what changed in models: which layers, and how far."),
+        "log": ("git_lepton.cli.log", "Show the commits that changed models, and what each did."),
+        "show": ("git_lepton.cli.show", "Show a commit, and what it did to the models."),
+        "report": ("git_lepton.cli.report", "Tell reviewers what a range of commits does to models."),
+    },
+    "Judge": {
+        "gate": ("git_lepton.cli.gate", "Judge models by the rules of lepton.toml, before a commit or in CI."),
+        "variants": ("git_lepton.cli.variants", "Build, list and export smaller forms of models."),
+        "provenance": ("git_lepton.cli.provenance", "Show what made a model, and what changed since."),
     },
     "Keep and move": {
         "migrate": ("git_lepton.cli.migrate", "Bring raw weights and git-lfs files in, or take weights out."),

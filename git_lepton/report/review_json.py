@@ -1,0 +1,30 @@
+"""A review as JSON: what `report --json` prints, field by field in docs/reference.md."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from git_lepton.report.diff_json import comparison_fields
+from git_lepton.report.review import ReviewReport
+from git_lepton.report.review_words import alarms
+
+
+def review_fields(report: ReviewReport) -> dict[str, Any]:
+    """The whole review: the comparison's own fields, then what each file costs, the gates, and what to look at."""
+    return {
+        **comparison_fields(report.comparison),
+        "missing": report.missing,
+        "warnings": alarms(report),
+        "models": [
+            {
+                "path": model.change.path,
+                "size_before": model.change.size_before,
+                "size_after": model.change.size_after,
+                "added": model.added,
+            }
+            for model in report.models
+        ],
+        "added": report.added,
+        "gates": [dataclasses.asdict(row) for row in report.gates],
+    }
