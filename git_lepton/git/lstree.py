@@ -105,7 +105,7 @@ def blobs_in_history(repo: Repo, revs: Iterable[str], negative: Iterable[Oid] = 
     with repo.git_spawn(*_RAW_LOG) as process:
         process.stdin.write("".join(f"{line}\n" for line in lines).encode())
         process.stdin.close()
-        fields = _split_null(iter(lambda: process.stdout.read1(_READ), b""))
+        fields = split_null(iter(lambda: process.stdout.read1(_READ), b""))
         for head in fields:
             path = next(fields, b"")
             _, mode, _, oid, _ = head.lstrip(b"\n:").split(b" ")
@@ -118,7 +118,8 @@ def blobs_in_history(repo: Repo, revs: Iterable[str], negative: Iterable[Oid] = 
         raise git_error(_RAW_LOG, done)
 
 
-def _split_null(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def split_null(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The fields of a stream in which each ends with a NUL, however it is cut into blocks."""
     rest = b""
     for block in blocks:
         *fields, rest = (rest + block).split(b"\0")

@@ -63,16 +63,13 @@ def lose_weights(work: Work) -> Path:
     return mark
 
 
-def test_headers_name_the_layer_above(tuned: Work) -> None:
-    text = tuned.git("diff", "HEAD~", "HEAD")
-    assert headers(text) == ["", "encoder.layer.1", "encoder.layer.2"]
-    text = tuned.git("diff", "-U1", "HEAD~", "HEAD")
-    assert headers(text) == ["", "encoder.layer.1", "final.projection.of heads.dense", "scalar2"]
-    assert "+tensor F32 [4,4] " in text
-
-
 def test_history_is_read_without_weights_and_without_the_filter(tuned: Work) -> None:
     mark = lose_weights(tuned)
+    text = tuned.git("diff", "HEAD~", "HEAD")
+    assert headers(text) == ["", "encoder.layer.1", "encoder.layer.2"]
+    assert "+tensor F32 [4,4] " in text
+    text = tuned.git("diff", "-U1", "HEAD~", "HEAD")
+    assert headers(text) == ["", "encoder.layer.1", "final.projection.of heads.dense", "scalar2"]
     for command in (
         ("diff", "HEAD~", "HEAD"),
         ("diff", "--cached", "HEAD~"),
@@ -95,11 +92,12 @@ def test_a_file_of_the_work_tree_is_cleaned_and_never_smudged(tuned: Work) -> No
     assert "encoder.layer.0.attention.value.weight" in tuned.git("diff")
 
 
-def test_the_driver_is_taken_out_again(tuned: Work) -> None:
-    assert tuned.git("config", "--global", install.HEADER_KEY)
+def test_the_driver_is_taken_out_again(work: Work) -> None:
+    install.install()
+    assert work.git("config", "--global", install.HEADER_KEY)
     install.uninstall()
-    assert tuned.run("config", "--global", install.HEADER_KEY).returncode == 1
-    install.init(tuned.repo)
-    assert tuned.git("config", "--local", install.HEADER_KEY)
-    install.deinit(tuned.repo)
-    assert tuned.run("config", "--local", install.HEADER_KEY).returncode == 1
+    assert work.run("config", "--global", install.HEADER_KEY).returncode == 1
+    install.init(work.repo)
+    assert work.git("config", "--local", install.HEADER_KEY)
+    install.deinit(work.repo)
+    assert work.run("config", "--local", install.HEADER_KEY).returncode == 1

@@ -1,0 +1,86 @@
+"""`git lepton log`: the history of models, one line of what changed for each file of a commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from git_lepton.cli.comparing import Wish, comparison_options, look, show
+from git_lepton.cli.context import note, print_json, progress, relative, repository
+from git_lepton.cli.history import history
+from git_lepton.cli.sides import check_paths
+from git_lepton.cli.verb import PathVerb
+from git_lepton.errors import EXIT_MISSING, EXIT_OK, EXIT_REFUSED
+from git_lepton.git.repo import Repo
+from git_lepton.report.diff import files_text, stat_text
+from git_lepton.report.diff_json import commit_fields, comparison_fields
+from git_lepton.report.history import commit_text, told_text
+from git_lepton.store.store import Store
+
+
+@click.command(
+    "log",
+    cls=PathVerb,
+    exits=(EXIT_REFUSED, EXIT_MISSING),
+    examples=(
+        ("git lepton log", "Commits that changed weights, with a line for each file."),
+        ("git lepton log -p -n 3", "The last three of them, with the layers that changed and how far."),
+        ("git lepton log v1.0..main -- models/bert.safetensors", "What happened to one model since a version."),
+    ),
+)
+@click.argument("words", metavar="[REV...] [PATH...]", nargs=-1)
+@click.option("-p", "--patch", is_flag=True, help="Show the layers that changed, with numbers where weights are here.")
+@click.option("-n", "--max-count", type=click.IntRange(min=0), metavar="COUNT", help="Show at most so many commits.")
+@comparison_options
+def command(
+    words: tuple[str, ...],
+    paths: tuple[Path, ...],
+    patch: bool,
+    max_count: int | None,
+    stat: bool,
+    as_json: bool,
+    tensors: tuple[str, ...],
+    no_numbers: bool,
+    sample: int | None,
+    quiet: bool,
+) -> int:
+    """Show the commits that changed weight files, the newest first, and what each changed.
+
+    Revisions and ranges are those of git log; a merge is not compared, as there. Nothing is fetched: numbers of
+    weights that are not here are left out.
+    """
+    wish = Wish(numbers=patch and not no_numbers, tensors=tensors, sample=sample, fetch=False)
+    repo = repository()
+    revs, chosen = _revs_and_paths(repo, words, paths)
+    with Store(repo, progress=progress(quiet), warn=note) as store:
+        found = history(store, revs, chosen, wish, limit=max_count)
+        if as_json:
+            entries = [commit_fields(one.commit) | comparison_fields(one.comparison) for one in found]
+            print_json("log", {"commits": entries})
+            return EXIT_OK
+        style = look(details=bool(tensors))
+        for number, one in enumerate(found):
+            text = stat_text(one.comparison, style) if stat else ""
+            text = "\n" + files_text(one.comparison, style) if patch and not stat else text
+            show("\n" * (number > 0) + commit_text(one.commit, text or told_text(one.told, style), style))
+    return EXIT_OK
+
+
+def _revs_and_paths(repo: Repo, words: Sequence[str], paths: Sequence[Path]) -> tuple[list[str], list[str]]:
+    """Tell revisions and ranges from the paths that follow them; paths are then from the top of the work tree."""
+    revs = []
+    for word in words:
+        if not _selects_commits(repo, word):
+            break
+        revs.append(word)
+    rest = words[len(revs) :]
+    check_paths(rest)
+    every = [*map(Path, rest), *paths]
+    return revs, relative(repo, every) if every else []
+
+
+def _selects_commits(repo: Repo, word: str) -> bool:
+    """Whether git log takes this word for a revision or a range."""
+    return bool(repo.git("rev-parse", "--revs-only", "--end-of-options", word, check=False).stdout.strip())

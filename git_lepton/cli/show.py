@@ -1,0 +1,53 @@
+"""`git lepton show`: one commit, and what it did to the models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from git_lepton.cli.comparing import Wish, comparison_options, look, show
+from git_lepton.cli.context import note, print_json, progress, repository, rev_and_paths
+from git_lepton.cli.history import one_commit
+from git_lepton.cli.verb import PathVerb
+from git_lepton.errors import EXIT_OK, EXIT_REFUSED
+from git_lepton.report.diff_json import commit_fields, comparison_fields
+from git_lepton.report.history import commit_page
+from git_lepton.store.store import Store
+
+
+@click.command(
+    "show",
+    cls=PathVerb,
+    exits=(EXIT_REFUSED,),
+    examples=(
+        ("git lepton show", "What the last commit did to the models."),
+        ("git lepton show v1.1 -- models", "The commit of a tag, and only what lies in one folder."),
+    ),
+)
+@click.argument("words", metavar="[REV] [PATH...]", nargs=-1)
+@comparison_options
+def command(
+    words: tuple[str, ...],
+    paths: tuple[Path, ...],
+    stat: bool,
+    as_json: bool,
+    tensors: tuple[str, ...],
+    no_numbers: bool,
+    sample: int | None,
+    quiet: bool,
+) -> int:
+    """Show a commit, HEAD unless another one is named, and what it changed in weight files.
+
+    A merge is compared with its first parent. Numbers need the weights of what changed, and fetch them.
+    """
+    wish = Wish(numbers=not (no_numbers or stat), tensors=tensors, sample=sample)
+    repo = repository()
+    rev, chosen = rev_and_paths(repo, words, paths)
+    with Store(repo, progress=progress(quiet), warn=note) as store:
+        commit, comparison = one_commit(store, rev or "HEAD", chosen, wish)
+    if as_json:
+        print_json("show", commit_fields(commit) | comparison_fields(comparison))
+    else:
+        show(commit_page(commit, comparison, look(details=bool(tensors)), stat=stat))
+    return EXIT_OK
