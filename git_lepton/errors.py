@@ -6,6 +6,7 @@
     ├── ManifestError             5  text that begins like a manifest and is none
     ├── FrameError                5  a chunk blob, an index blob or a pack is malformed
     ├── CorruptError              5  well-formed bytes whose hash is wrong
+    ├── UntrustedError            5  a program that lepton.toml names, which nobody allowed to run in this clone
     ├── VerificationError         5  a release that must not be followed; `reason` says why in one word
     ├── MissingError              8  weights that are not here, or a remote that cannot be reached
     ├── RaceLostError             4  another process or person moved the ref first
@@ -84,6 +85,12 @@ class FrameError(LeptonError):
 
 class CorruptError(LeptonError):
     """Bytes were read whole but do not have the hash that they should have."""
+
+    exit_code = EXIT_REFUSED
+
+
+class UntrustedError(LeptonError):
+    """`lepton.toml` names a command or a function that nobody in this clone has allowed to run."""
 
     exit_code = EXIT_REFUSED
 
