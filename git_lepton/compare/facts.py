@@ -39,7 +39,7 @@ _QUIET: Final = (".data/", "data/", "constants/")
 """Members of a PyTorch archive that are storages, or ids made anew by every save."""
 _MANGLED: Final = re.compile(rb"torch_mangle_[0-9]+")  # TorchScript numbers its classes anew by every save
 
-_NUMBERED: Final = ("node", "constants", "external", "code")
+_NUMBERED: Final = ("node", "constants", "code")
 """Topics whose keys exporters number anew."""
 
 

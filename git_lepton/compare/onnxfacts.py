@@ -20,7 +20,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from git_lepton.compare.facttext import Facts, brief, digest, listed
+from git_lepton.compare.facttext import Facts, brief, digest, listed, quantity
 from git_lepton.errors import FormatError
 from git_lepton.formats import protobuf
 from git_lepton.formats.base import MAX_NAME
@@ -61,6 +61,7 @@ class _Model:
         self._operators: Counter[str] = Counter()
         self._nodes: Facts = {}
         self._constants: Facts = {}
+        self._external: dict[str, list[str]] = {}
         self._wiring = blake3()
 
     def facts(self) -> Facts:
@@ -86,7 +87,11 @@ class _Model:
                 self._function(item)
         counts: Facts = {("nodes", name): str(count) for name, count in sorted(self._operators.items())}
         wiring: Facts = {(WIRING, ""): f"#{self._wiring.hexdigest()[:8]}"}
-        return head | ports | counts | self._nodes | self._constants | wiring
+        external: Facts = {
+            ("external", place): f"{quantity(len(kinds), 'tensor')} {digest('; '.join(sorted(kinds)).encode())}"
+            for place, kinds in self._external.items()
+        }
+        return head | ports | counts | self._nodes | self._constants | external | wiring
 
     def _opset(self, message: Field) -> tuple[str, str]:
         domain, version = "", "0"
@@ -158,9 +163,9 @@ class _Model:
         for item in items:
             if item.number == 5:
                 name, text, topic = self._tensor(item)
-                if topic:
+                if topic == "constants":
                     self._constants[topic, brief(prefix + name)] = text
-                if topic != "constants":
+                else:
                     seen[text] += 1
                     labels[name] = f"{text} {seen[text]}"
         for item in items:
@@ -236,7 +241,7 @@ class _Model:
         return digest(raw)
 
     def _tensor(self, message: Field) -> tuple[str, str, str]:
-        """Name and text of a TensorProto, and the topic that tells it; "" when it has a line in the manifest."""
+        """Name and text of a TensorProto, and the topic that tells it: "" for weights, here or in another file."""
         name, dtype = "", "?"
         dims: list[int] = []
         payloads: list[Field] = []
@@ -250,8 +255,10 @@ class _Model:
             elif item.number in (4, 5, 6, 7, 9, 10, 11, 13):
                 payloads.append(item)
         kind = f"{dtype}[{', '.join(map(str, dims[:8]))}]"
-        if any(item.number == 13 for item in payloads):
-            return name, kind, "external"
+        outside = [self._entry(item) for item in payloads if item.number == 13 and item.wire == protobuf.BYTES]
+        if outside:
+            self._external.setdefault(dict(outside).get("location", "?"), []).append(kind)
+            return name, kind, ""
         if len(payloads) == 1 and payloads[0].stop - payloads[0].start >= MIN_PAYLOAD and payloads[0].number != 6:
             return name, kind, ""
         raw = b"".join(self._bytes(item) for item in payloads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ _LOW_RANK: Final = 8
 _ROUNDING: Final = {"F64": 2**-50, "F32": 2**-22, "F16": 2**-10, "BF16": 2**-7, "F8_E4M3": 2**-3, "F8_E5M2": 2**-2}
 """Relative error that rounding to a float type explains, twice the half unit in the last place."""
 _INTEGERS: Final = frozenset({"I8", "U8", "I4", "U4", "I2", "U2"})
-_GRAPH_TOPICS: Final = ("inputs", "outputs", "nodes", "node", "connections", "opset", "constants", "external", "code")
+_SCALE: Final = re.compile(r"scale|zero_point|zp\b", re.IGNORECASE)
+"""What quantization adds beside a weight."""
+_GRAPH_TOPICS: Final = ("inputs", "outputs", "nodes", "node", "connections", "opset", "constants", "code")
 _PORTS: Final = (("inputs", "input"), ("outputs", "output"))
 
 
@@ -61,6 +64,12 @@ class Model:
         return tuple(fact for file in self.files for fact in file.facts)
 
     @cached_property
+    def quantized(self) -> bool:
+        """Whether a float tensor became one of integers."""
+        pairs = ((c.before, c.after) for c in self.of("retyped"))
+        return any(old and new and _is_float(old.dtype) and not _is_float(new.dtype) for old, new in pairs)
+
+    @cached_property
     def comparable(self) -> int:
         """Tensors of the newer side that were there before and could have changed; counters and masks could not."""
         floats = sum(_is_float(line.dtype) and line.shape not in ((), (1,)) for line in self.after.values())
@@ -83,8 +92,9 @@ def described(model: Model) -> str:
         values, shape = [], [_another(model)]
     graph = _graph(model)
     clauses = [*values, *shape, *graph, *_metadata(model, alone=not (values or shape or graph))]
-    if not (values or shape) and model.after and (graph or clauses):
-        clauses += [] if clauses == ["metadata only"] else ["weights unchanged"]
+    outside = any(fact.topic == "external" for fact in model.facts)
+    if clauses and clauses != ["metadata only"] and not (values or shape or outside) and model.after:
+        clauses.append("weights unchanged")
     if any(file.opaque for file in model.files):
         clauses.append("bytes outside the tensors changed" if model.after or model.before else "content changed")
     if not clauses:
@@ -200,7 +210,7 @@ def _retyped(model: Model) -> list[str]:
     (old, new), most = moves.most_common(1)[0]
     scale = {c.name for c in model.tensors} - {c.name for c in model.of("retyped")}
     if _is_float(old) and not _is_float(new):
-        return [f"quantized to {_spoken(new)}"]
+        return [f"quantized to {_packed(model, new) or _spoken(new)}"]
     if _is_float(new) and not _is_float(old):
         return [f"dequantized to {new}"]
     told = f"{old} -> {new}"
@@ -229,6 +239,16 @@ def _replaced(model: Model) -> list[str]:
     if came and 2 * gone > total and 4 * sum(came.values()) > total:
         return [f"quantized to {_spoken(came.most_common(1)[0][0])}"]
     return []
+
+
+def _packed(model: Model, dtype: str) -> str:
+    """`int4` when bytes hold two values each, as those of onnxruntime's MatMulNBits do."""
+    pairs = [
+        (c.before, c.after) for c in model.of("retyped") if c.before and c.after and c.after.dtype == dtype == "U8"
+    ]
+    old, new = (sum(pair[side].elements for pair in pairs) for side in (0, 1))
+    bits = 8 * new // old if old else 8
+    return f"int{bits}" if bits in (2, 4) else ""
 
 
 def _spoken(dtype: str) -> str:
@@ -261,9 +281,12 @@ def _joined_and_left(model: Model) -> list[str]:
     clauses: list[str] = []
     if _replaced(model):
         return clauses
+    # Tensors that went to a file beside an ONNX graph, or came back, are told as such.
+    external = (fact for fact in model.facts if fact.topic == "external")
+    outside = {"removed" if fact.before is None else "added" for fact in external if None in (fact.before, fact.after)}
     for kind, names in (("added", model.after), ("removed", model.before)):
-        changes = [change.name for change in model.of(kind)]
-        if not changes:
+        changes = [c.name for c in model.of(kind) if not (model.quantized and _SCALE.search(c.name))]
+        if not changes or kind in outside:
             continue
         if all("lora_" in name for name in changes):
             told = f"LoRA adapter in {listing(tell_layers(changes, names)) or count(len(changes), 'tensor')}"
@@ -304,9 +327,10 @@ def _relocated(model: Model) -> list[str]:
 def _graph(model: Model) -> list[str]:
     """`graph changed: +2 Relu, opset 17 -> 18`."""
     facts = [fact for fact in model.facts if fact.topic in _GRAPH_TOPICS]
-    formats = [f"converted from {f.before} to {f.after}" for f in model.facts if f.topic == "format"]
+    elsewhere = [f"converted from {f.before} to {f.after}" for f in model.facts if f.topic == "format"]
+    elsewhere += [f"{_moved_out(f)} {f.key}" for f in model.facts if f.topic == "external"]
     if not facts:
-        return formats
+        return elsewhere
     told = _operators(facts)
     for topic, noun in _PORTS:
         for fact in (fact for fact in facts if fact.topic == topic):
@@ -319,19 +343,23 @@ def _graph(model: Model) -> list[str]:
     settings = [f for f in facts if f.topic == "node" and _is_set_otherwise(f)]
     if settings:
         told.append(f"settings of {listing([f.key for f in settings], 1)}")
-    for topic, noun in (("constants", "constant"), ("external", "external tensor"), ("code", "source file")):
-        # Constants come and go with the operators that use them, which are told.
-        number = sum(
-            fact.topic == topic and (topic == "code" or None not in (fact.before, fact.after)) for fact in facts
-        )
-        told += [count(number, noun)] if number else []
+    # Constants come and go with the operators that use them, which are told.
+    constants = sum(fact.topic == "constants" and None not in (fact.before, fact.after) for fact in facts)
+    code = sum(fact.topic == "code" for fact in facts)
+    told += [count(number, noun) for number, noun in ((constants, "constant"), (code, "source file")) if number]
     if any(fact.topic == "connections" for fact in facts):
         told.append("other connections")
     if not told:
-        return [*formats, "nodes renamed"]
+        return [*elsewhere, "nodes renamed"]
     if {fact.topic for fact in facts} == {"constants"}:
-        return [*formats, f"{told[0]} changed"]
-    return [*formats, f"graph changed: {listing(told, 5)}"]
+        return [*elsewhere, f"{told[0]} changed"]
+    return [*elsewhere, f"graph changed: {listing(told, 5)}"]
+
+
+def _moved_out(fact: FactChange) -> str:
+    if fact.before is None:
+        return "weights now in"
+    return "weights no longer in" if fact.after is None else "other tensors in"
 
 
 def _operators(facts: Iterable[FactChange]) -> list[str]:
@@ -356,7 +384,7 @@ def _became(fact: FactChange) -> str:
 
 def _metadata(model: Model, *, alone: bool) -> list[str]:
     """Everything else that is known of a file."""
-    facts = [fact for fact in model.facts if fact.topic not in (*_GRAPH_TOPICS, "format")]
+    facts = [fact for fact in model.facts if fact.topic not in (*_GRAPH_TOPICS, "format", "external")]
     if not facts:
         return []
     return ["metadata only"] if alone and not any(file.opaque for file in model.files) else ["metadata changed"]

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import onnx
 import pytest
 from blake3 import blake3
 from hypothesis import example, given, settings
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from git_lepton.compare.facts import MAX_ROWS, differences, image
 from git_lepton.compare.facttext import brief, listed
-from git_lepton.compare.sides import FileSide, Piece
+from git_lepton.compare.sides import FileSide, Piece, of_path
+from git_lepton.compare.structure import compare
 from git_lepton.compare.values import FactChange
 from git_lepton.errors import LeptonError
 from git_lepton.store.manifest import Manifest, TensorLine
@@ -104,6 +106,24 @@ def test_onnx_looks_into_branches(tmp_path: Path) -> None:
 def test_onnx_weights_alone_are_no_fact(tmp_path: Path) -> None:
     (file,) = compared(tmp_path, {"m.onnx": onnx_model()}, {"m.onnx": onnx_model(seed=5)}).files
     assert (file.facts, file.opaque) == ((), False)
+
+
+def test_onnx_weights_in_another_file(tmp_path: Path) -> None:
+    inside = onnx_model()
+    for folder in ("before", "after"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "before" / "m.onnx").write_bytes(inside)
+    onnx.save_model(
+        onnx.load_from_string(inside),
+        tmp_path / "after" / "m.onnx",
+        save_as_external_data=True,
+        location="m.onnx_data",
+        size_threshold=100,
+    )
+    found = compare(of_path(tmp_path / "before"), of_path(tmp_path / "after"))
+    assert found.summary == "m.onnx: weights now in m.onnx_data; m.onnx_data added"
+    (fact,) = next(file for file in found.files if file.path == "m.onnx").facts
+    assert (fact.topic, fact.key, fact.before) == ("external", "m.onnx_data", None)
 
 
 def test_many_rows_are_counted(tmp_path: Path) -> None:

@@ -62,6 +62,15 @@ SCENARIOS: dict[str, tuple[Tensors, Tensors, str]] = {
         "dtype changed: F32 -> BF16, added added",
     ),
     "int8": (BASE, cast(BASE, "I8", 1), "quantized to int8"),
+    "int4": (
+        {"a.weight": tensor(1, 16, 8), "norm": tensor(2, 8)},
+        {
+            "a.weight_Q4": ("U8", (16, 4), bytes(range(64))),
+            "a.weight_scales": tensor(3, 16),
+            "norm": tensor(2, 8),
+        },
+        "quantized to int4",
+    ),
     "renamed": (
         BASE,
         {f"bert.{name}": value for name, value in BASE.items()},
