@@ -201,7 +201,7 @@ GATE: Final = Table(
         Key("name", Text("a gate's name", name_problem, pattern=NAME_PATTERN), "unique in the model", required=True),
         Key("data", PATH, "examples, `.npz` or `.safetensors`, from the top of the repository"),
         Key("blake3", Text("64 hexadecimal digits", pattern="[0-9a-f]{64}"), "hash of data that lie outside git"),
-        Key("metric", _METRIC, "what is measured; with `command`, the field of its JSON", default="accuracy"),
+        Key("metric", _METRIC, "what is measured; with `command`, the field of its JSON", default="`accuracy`"),
         Key(
             "command",
             Text("a shell command", lines=True),
@@ -233,12 +233,14 @@ GATE: Final = Table(
         Key("max_drop", Drop(), "how much worse than the baseline it may be"),
         Key("slices", ANY_TEXT, "an array in the data: each of its distinct values is judged by itself too"),
         Key("slice_max_drop", Drop(), "`max_drop` of a slice", default="`max_drop`"),
-        Key("on_inconclusive", Choice(("warn", "fail")), "whether an undecided verdict stops a commit", default="warn"),
-        Key("when", Choice(("commit", "ci")), "judged at commit, or left to CI", default="commit"),
+        Key(
+            "on_inconclusive", Choice(("warn", "fail")), "whether an undecided verdict stops a commit", default="`warn`"
+        ),
+        Key("when", Choice(("commit", "ci")), "judged at commit, or left to CI", default="`commit`"),
         Key("sample", Number(1, 1 << 40, whole=True), "rows to use, the same for both models", default="all"),
         Key("batch", Number(1, 1 << 20, whole=True), "rows a call of the model", default="chosen"),
-        Key("timeout", Duration(), "for one evaluation", default="5m"),
-        Key("first", Choice(("record", "fail")), "without a baseline: record the value, or fail", default="record"),
+        Key("timeout", Duration(), "for one evaluation", default="`5m`"),
+        Key("first", Choice(("record", "fail")), "without a baseline: record the value, or fail", default="`record`"),
         Key("variants", MapOf("variant", VARIANT_RULE), "what is asked of each variant"),
         Key("teacher", TEACHER_RULE, "what is asked against the model's teacher"),
     ),
@@ -263,9 +265,9 @@ GOLDEN: Final = Table(
     Golden,
     (
         Key("gate", ANY_TEXT, "the gate whose data the examples come from", required=True),
-        Key("rows", Number(1, 4096, whole=True), "how many", default="8"),
-        Key("rtol", _SHARE, "relative tolerance of an agent's warm-up", default="0.001"),
-        Key("atol", Number(0), "absolute tolerance", default="0.0001"),
+        Key("rows", Number(1, 4096, whole=True), "how many", default="`8`"),
+        Key("rtol", _SHARE, "relative tolerance of an agent's warm-up", default="`0.001`"),
+        Key("atol", Number(0), "absolute tolerance", default="`0.0001`"),
     ),
 )
 
@@ -335,12 +337,12 @@ CHANNEL: Final = Table(
     "[channel.NAME]",
     ChannelSettings,
     (
-        Key("critical", Truth(), "promotion needs a passed gate; undecided verdicts fail", default="false"),
+        Key("critical", Truth(), "promotion needs a passed gate; undecided verdicts fail", default="`false`"),
         Key("after", _CHANNEL_NAME, "the channel that a version must have been on first"),
-        Key("soak", Duration(zero=True), "how long it must have been there", default="0"),
-        Key("variant", ANY_TEXT, f"the variant that the channel serves, or `{ORIGINAL}`", default=ORIGINAL),
+        Key("soak", Duration(zero=True), "how long it must have been there", default="`0`"),
+        Key("variant", ANY_TEXT, f"the variant that the channel serves, or `{ORIGINAL}`", default=f"`{ORIGINAL}`"),
         Key("promoters", ListOf(ANY_TEXT), "who may move it, as in the allowed-signers file", default="everybody"),
-        Key("needs_ci", Truth(), "a verdict of CI must exist", default="false"),
+        Key("needs_ci", Truth(), "a verdict of CI must exist", default="`false`"),
         Key("expires", Duration(), "age at which a move is no longer followed", default="never"),
     ),
     named=True,
