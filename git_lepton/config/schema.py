@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from git_lepton.config import tables
 from git_lepton.config.kinds import Key, Schema, Table
+from git_lepton.config.strategies import STRATEGIES
 
 SCHEMA_FILE: Final = "lepton.schema.json"
 REFERENCE_FILE: Final = "lepton-toml.md"
@@ -33,6 +34,9 @@ SECTIONS: Final[dict[str, Table]] = {
 }
 """Tables of the reference, by the word in their comments."""
 
+MERGE: Final = "merge"
+"""The word of the table of strategies."""
+
 _MARKED: Final = re.compile(r"(<!-- keys: ([a-z-]+) -->\n).*?(<!-- /keys -->)", re.DOTALL)
 
 
@@ -49,12 +53,24 @@ def schema_text() -> str:
 
 def with_tables(document: str) -> str:
     """The reference with its tables of keys written anew."""
-    return _MARKED.sub(lambda match: f"{match[1]}{_markdown(SECTIONS[match[2]])}{match[3]}", document)
+
+    def written(match: re.Match[str]) -> str:
+        rows = _strategies() if match[2] == MERGE else _keys(SECTIONS[match[2]])
+        return match[1] + "".join(f"{row}\n" for row in rows) + match[3]
+
+    return _MARKED.sub(written, document)
 
 
-def _markdown(table: Table) -> str:
-    rows = ["| key | value | what |", "|---|---|---|", *map(_row, table.keys)]
-    return "".join(f"{row}\n" for row in rows)
+def _keys(table: Table) -> list[str]:
+    return ["| key | value | what |", "|---|---|---|", *map(_row, table.keys)]
+
+
+def _strategies() -> list[str]:
+    rows = ["| strategy | what | numbers, with their defaults |", "|---|---|---|"]
+    for name, kind in STRATEGIES.items():
+        numbers = ", ".join(f"`{o}` {v.default:g}" for o, v in kind.options.items())
+        rows.append(f"| `{name}` | {kind.summary} | {numbers} |")
+    return rows
 
 
 def _row(key: Key) -> str:

@@ -34,6 +34,7 @@ from git_lepton.config.kinds import (
 )
 from git_lepton.config.names import NAME_PATTERN, channel_problem, name_problem, path_problem, plain_path
 from git_lepton.config.recipes import parse_recipe
+from git_lepton.config.strategies import STRATEGIES, Option
 from git_lepton.config.values import (
     Budget,
     ChannelSettings,
@@ -54,22 +55,6 @@ ORIGINAL: Final = "original"
 
 FUNCTION: Final = r"[A-Za-z_]\w{0,99}(?:\.[A-Za-z_]\w{0,99}){0,19}:[A-Za-z_]\w{0,99}"
 """`pkg.module:function`."""
-
-STRATEGIES: Final[Mapping[str, Mapping[str, Number]]] = {
-    "conflict": {},
-    "ours": {},
-    "theirs": {},
-    "average": {"weight": Number(0, 1)},
-    "task-arithmetic": {"scale": Number(-10, 10)},
-    "ties": {"density": Number(0, 1, open_low=True), "scale": Number(-10, 10)},
-    "dare-ties": {
-        "density": Number(0, 1, open_low=True),
-        "scale": Number(-10, 10),
-        "seed": Number(0, (1 << 53) - 1, whole=True),
-    },
-    "slerp": {"weight": Number(0, 1)},
-}
-"""How tensors are merged that both sides changed, and the numbers that each way takes."""
 
 # ssh may also be spelled as git's short form, [user@]host:path. A password has no place in a committed file.
 _STORE_URL: Final = re.compile(
@@ -138,22 +123,31 @@ class _MergeRules:
         if "strategy" not in table:
             raise place.error("lacks strategy", hint='globs with dots stand in quotes: "encoder.*" = "average"')
         strategy = Choice(tuple(STRATEGIES)).read(table["strategy"], place.at("strategy"))
-        known = STRATEGIES[strategy]
+        known = STRATEGIES[strategy].options
         for name in table:
             if name != "strategy" and name not in known:
                 problem = f"is no option of {strategy}{meant(name, known)}"
                 raise place.at(name).error(problem, hint=f"its options: {', '.join(known) or 'none'}")
-        options = {name: kind.read(table[name], place.at(name)) for name, kind in known.items() if name in table}
+        options = {
+            name: _number(name, option).read(table[name], place.at(name))
+            for name, option in known.items()
+            if name in table
+        }
         return MergeRule(glob, strategy, options)
 
     def schema(self) -> Schema:
         rules: list[Schema] = [{"enum": list(STRATEGIES)}]
-        for strategy, options in STRATEGIES.items():
-            known = {"strategy": {"const": strategy}} | {name: kind.schema() for name, kind in options.items()}
+        for strategy, kind in STRATEGIES.items():
+            numbers = {name: _number(name, option).schema() for name, option in kind.options.items()}
+            known = {"strategy": {"const": strategy, "description": kind.summary}} | numbers
             rules.append(
                 {"type": "object", "properties": known, "required": ["strategy"], "additionalProperties": False}
             )
         return {"type": "object", "additionalProperties": {"anyOf": rules}}
+
+
+def _number(name: str, option: Option) -> Number:
+    return Number(option.least, option.most, whole=name == "seed")
 
 
 _RECIPE = _Recipe()

@@ -277,7 +277,7 @@ GATE_TEXT = MODEL_TEXT + '[[model.m.gate]]\nname = "g"\ndata = "d.npz"\n'
         ('[merge]\nencoder.weight = "average"', "2: merge.encoder lacks strategy"),
         ('[merge]\n"*" = { strategy = "ours", weight = 1 }', '2: merge."*".weight is no option of ours'),
         ('[merge]\n"*" = { strategy = "ties", densty = 1 }', "is no option of ties (did you mean density?)"),
-        ('[merge]\n"*" = { strategy = "ties", density = 0 }', "must be a number from 0 to 1, not 0"),
+        ('[merge]\n"*" = { strategy = "ties", density = 0 }', "must be a number from 1e-06 to 1, not 0"),
         ('[merge]\n"*" = 1', "must be a strategy or a table, not a number"),
         ("x" + ".x" * 70 + " = 1", "1: a key of 71 parts is longer than 64"),
         (f"a = {'9' * 5000}", "not valid TOML"),
