@@ -125,7 +125,6 @@ class _Task:
     ranked: bool
     sums: Tally
     sketch: rank.Sketch | None = None
-    doubted: bool = True
     low_rank: int | None = None
     histogram: tuple[int, ...] = ()
 
@@ -152,12 +151,21 @@ class _Task:
             self.sketch = rank.Sketch.of(self.aligned.shape)
 
     def tally(self, span: Span) -> tuple[Tally, _Products | None]:
-        """The sums of a span, and its part of the sketch."""
+        """The sums of a span, and its part of the sketch if that needs it to tell whether to go on."""
         pair, sketch = self.pair(span), self.sketch
         if pair is None:
             return Tally(), None
-        if sketch is None:
+        if sketch is None or span.first >= self._probe(sketch):
             return pair.tally(), None
+        return self._sketched(pair, span, sketch)
+
+    def products(self, span: Span) -> _Products | None:
+        """The span's part of the sketch alone."""
+        pair = self.pair(span)
+        assert self.sketch is not None
+        return None if pair is None else self._sketched(pair, span, self.sketch)[1]
+
+    def _sketched(self, pair: Pair, span: Span, sketch: rank.Sketch) -> tuple[Tally, _Products]:
         count = span.stop - span.first
         room = sketch.room(span.first, count)
         column = span.first % self.aligned.shape[1]
@@ -165,21 +173,37 @@ class _Task:
         return sums, sketch.part(span.first, room)
 
     def add(self, span: Span, sums: Tally, products: _Products | None) -> None:
-        """Merge what `tally` found; the last span ends the task."""
+        """Merge what `tally` found; `ranked` stays if the first rows have a low rank, and the others are to be seen."""
         self.sums.merge(sums)
         if self.sketch is None:
             return
         if products is not None:
             self.sketch.add(products)
-        done = span is self.spans[-1]
-        rows = span.stop // self.aligned.shape[1]
-        if done or (self.doubted and rows >= self.sketch.enough):
-            self.doubted = False
-            decode = self.aligned.after.decode
-            noise = rank.rounding(decode.step, self.sums.compared, self.sums.after, relative=not decode.is_integer)
-            self.low_rank = self.sketch.rank(noise, None if done else rows)
-            if done or self.low_rank is None:
-                self.sketch = None
+        last, probe = span is self.spans[-1], self._probe(self.sketch)
+        if last or span.stop >= probe:
+            whole = last and span.first < probe
+            low_rank = self._rank(self.sketch, -(-span.stop // self.aligned.shape[1]))
+            self.low_rank = low_rank if whole else None
+            self.ranked = low_rank is not None and not whole
+            self.sketch = None
+
+    def add_products(self, span: Span, products: _Products | None) -> None:
+        """Merge what `products` found."""
+        assert self.sketch is not None
+        if products is not None:
+            self.sketch.add(products)
+        if span is self.spans[-1]:
+            self.low_rank = self._rank(self.sketch, len(self.sketch.rows))
+            self.sketch = None
+
+    def _probe(self, sketch: rank.Sketch) -> int:
+        """Up to which element the sketch must be seen to tell whether to go on."""
+        return self.spans[0].first + sketch.enough * self.aligned.shape[1]
+
+    def _rank(self, sketch: rank.Sketch, rows: int) -> int | None:
+        decode = self.aligned.after.decode
+        noise = rank.rounding(decode.step, self.sums.compared, self.sums.after, relative=not decode.is_integer)
+        return sketch.rank(noise, rows)
 
     def counts(self, span: Span, bins: int) -> NDArray[np.int64] | None:
         """The histogram of a span."""
@@ -233,7 +257,11 @@ def _task(
 
 
 def _run(tasks: Sequence[_Task], options: NumberOptions, progress: Progress) -> None:
-    """Do all tasks; histograms for those whose values moved furthest, in a second pass."""
+    """Do all tasks: sums first, then what takes a second reading.
+
+    That is the rank of those changes whose first rows have a low one, so that all others do not pay for it, and
+    histograms of those that moved furthest.
+    """
     if not any(task.spans for task in tasks):
         return  # and numpy is not even loaded
     import numpy as np
@@ -245,6 +273,9 @@ def _run(tasks: Sequence[_Task], options: NumberOptions, progress: Progress) -> 
             task.add(span, *part)
             progress.advance(task.bytes_of(span))
         progress.finish()
+        ranked = [task for task in tasks if task.ranked]
+        for task, span, products in _streamed(ranked, _Task.products, _Task.begin):
+            task.add_products(span, products)
         if not options.histogram:
             return
         moved = [task for task in tasks if task.sums.difference]

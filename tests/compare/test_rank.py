@@ -75,6 +75,15 @@ def test_only_some_rows_changed() -> None:
     assert found("F32", before, after) == 16
 
 
+def test_what_lies_far_from_the_first_change_counts_too() -> None:
+    """Nothing between the first chunk and the last differs, and the last one is beyond what tells to go on."""
+    before = weights(4000, 512)
+    after = before.copy()
+    after[:4] += weights(4, 512, seed=3) / 10
+    after[-5:] += weights(5, 512, seed=4) / 10
+    assert found("F32", before, after) == 9
+
+
 def test_it_is_not_asked_for_what_is_small_huge_sampled_or_unwanted() -> None:
     assert worth_asking((64, 64))
     assert not worth_asking((64,))
