@@ -1,22 +1,5 @@
 """Derived bundles by recipe: smaller number formats, pruned weights, optimised graphs. No git in here."""
 
-from git_lepton.variants.build import build, recipe_key
-from git_lepton.variants.values import (
-    RECIPE_VERSION,
-    Built,
-    FileChange,
-    ModelFolder,
-    Skipped,
-    TensorError,
-)
+from git_lepton.variants.values import Built, FileChange, ModelFolder, Skipped, TensorError
 
-__all__ = [
-    "RECIPE_VERSION",
-    "Built",
-    "FileChange",
-    "ModelFolder",
-    "Skipped",
-    "TensorError",
-    "build",
-    "recipe_key",
-]
+__all__ = ["Built", "FileChange", "ModelFolder", "Skipped", "TensorError"]

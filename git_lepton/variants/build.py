@@ -145,6 +145,7 @@ def _run(request: Request, timeout: float | None) -> Outcome | str:
         "PYTHONPATH": os.pathsep.join(filter(None, (_PACKAGE_ROOT, os.environ.get("PYTHONPATH")))),
         "TMPDIR": str(Path(request.stage) / "tmp"),
         "PYTHONWARNINGS": "ignore",
+        "OPENBLAS_NUM_THREADS": "1",  # numpy's, which is not asked for any product here; each thread costs memory
     }
     # `-P`: the folder we run in must never stand in for a package.
     argv = [sys.executable, "-P", "-m", "git_lepton.variants.worker"]

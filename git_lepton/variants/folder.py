@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
@@ -61,33 +60,23 @@ def beside(name: str, other: str) -> str:
     return str(PurePosixPath(name).parent / other)
 
 
-@contextmanager
-def opened(model: ModelFolder, names: Sequence[str]) -> Iterator[list[tuple[memoryview, Layout]]]:
-    """Safetensors files of the model, mapped into memory, with their tensors.
+def mapped(model: ModelFolder, names: Sequence[str]) -> list[tuple[memoryview, Layout]]:
+    """Safetensors files of the model, mapped into memory as long as something refers to them, with their tensors.
 
     Raises:
         Unsuitable: one of them is malformed.
     """
-    maps: list[mmap.mmap] = []
-    views: list[memoryview] = []
-    try:
-        sources = []
-        for name in names:
-            with (model.path / name).open("rb") as stream:
-                if not stream.seek(0, 2):
-                    raise Unsuitable(f"{name} is empty")
-                maps.append(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-            views.append(memoryview(maps[-1]))
-            try:
-                sources.append((views[-1], safetensors.parse(views[-1])))
-            except FormatError as error:
-                raise Unsuitable(f"{name}: {error.message}") from error
-        yield sources
-    finally:
-        for view in views:
-            view.release()
-        for mapped in maps:
-            mapped.close()
+    sources = []
+    for name in names:
+        with (model.path / name).open("rb") as stream:
+            if not stream.seek(0, 2):
+                raise Unsuitable(f"{name} is empty")
+            data = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        try:
+            sources.append((data, safetensors.parse(data)))
+        except FormatError as error:
+            raise Unsuitable(f"{name}: {error.message}") from error
+    return sources
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -87,10 +87,10 @@ def build(model: ModelFolder, steps: Sequence[Step], out: Path, exclude: Sequenc
         if kind == "BERT":
             _pooling(writer, model, names[0])
         gguf_tokens.write(writer, tokenizer, kind, numbers)
-        with folder.opened(model, names) as sources:
-            tensors = [(t, data) for data, layout in sources for t in layout.tensors]
-            entries = _entries(tensors, kind, numbers, TYPES[steps[0].kind], exclude)
-            _write(writer, entries, numbers, kind, outcome.errors)
+        sources = folder.mapped(model, names)
+        tensors = [(t, data) for data, layout in sources for t in layout.tensors]
+        entries = _entries(tensors, kind, numbers, TYPES[steps[0].kind], exclude)
+        _write(writer, entries, numbers, kind, outcome.errors)
     finally:
         writer.close()
     return outcome

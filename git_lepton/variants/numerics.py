@@ -154,11 +154,12 @@ def packed(codes: Array, bits: int) -> Array:
 def smallest(values: Array, percent: int) -> Array:
     """Where the `percent` of the elements with the smallest magnitude lie; of equal ones, the first in memory order.
 
-    NaN counts as the largest. Exactly floor(size * percent / 100) elements are marked.
+    NaN counts as infinite. Exactly floor(size * percent / 100) elements are marked.
     """
     import numpy as np
 
     magnitude = np.abs(values).ravel()
+    magnitude[np.isnan(magnitude)] = np.inf
     count = magnitude.size * percent // 100
     if count == 0:
         return np.zeros(values.shape, bool)
@@ -209,8 +210,9 @@ class Distance:
             if not finite.all():
                 difference, reference = difference[finite], reference[finite]
             if difference.size:
-                self._squares += float(difference @ difference)
-                self._reference += float(reference @ reference)
+                # Not `@`: a product of vectors wakes BLAS's threads, and its sum depends on how many there are.
+                self._squares += float(np.einsum("i,i->", difference, difference))
+                self._reference += float(np.einsum("i,i->", reference, reference))
                 self.max_abs = max(self.max_abs, float(np.abs(difference).max()))
 
     @property

@@ -141,18 +141,18 @@ def build(model: ModelFolder, steps: Sequence[Step], out: Path, exclude: Sequenc
     config_name = folder.beside(names[0], CONFIG)
     config = folder.read_json(model.path / config_name) if config_name in model.files else None
     outcome = Outcome()
-    with folder.opened(model, names) as sources:
-        if plan.bits is not None:
-            _check_config(config)
-            plan.choose([layout for _, layout in sources])
-        elif plan.cast is not None and not any(plan.casts(t) for _, layout in sources for t in layout.tensors):
-            raise Unsuitable("it has no float tensor of more than 16 bits")
-        written: dict[str, list[_Part]] = {}
-        for name, (data, layout) in zip(names, sources, strict=True):
-            target = out / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            written[name] = _write(data, layout, plan, target, outcome.errors)
-            outcome.written.append(name)
+    sources = folder.mapped(model, names)
+    if plan.bits is not None:
+        _check_config(config)
+        plan.choose([layout for _, layout in sources])
+    elif plan.cast is not None and not any(plan.casts(t) for _, layout in sources for t in layout.tensors):
+        raise Unsuitable("it has no float tensor of more than 16 bits")
+    written: dict[str, list[_Part]] = {}
+    for name, (data, layout) in zip(names, sources, strict=True):
+        target = out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        written[name] = _write(data, layout, plan, target, outcome.errors)
+        outcome.written.append(name)
     for index in (name for name in model.files if name.endswith(INDEX_SUFFIX)):
         if _write_index(model, index, written, out):
             outcome.written.append(index)
