@@ -29,7 +29,7 @@ from git_lepton.gate import verdicts
 from git_lepton.gate.anchor import head_commit
 from git_lepton.git.repo import Repo
 from git_lepton.record.plain import to_plain
-from git_lepton.report.gate import details_text, judged_fields, judged_text, refusal_text
+from git_lepton.report.gate import details_text, explanation_text, judged_fields, judged_text, refusal_text
 from git_lepton.report.gateplan import Explained, explained_fields, explained_text, range_text
 from git_lepton.store.store import Store
 
@@ -46,7 +46,9 @@ from git_lepton.store.store import Store
     ),
 )
 @click.argument("models", metavar="[MODEL...]", nargs=-1)
-@click.option("--explain", is_flag=True, help="Tell what would run and why, and details of what is known; run nothing.")
+@click.option(
+    "--explain", is_flag=True, help="Tell what would run and why, details of what is known, and why a variant failed."
+)
 @click.option("--range", "commits", metavar="A..B", help="Judge commit B against A, and every record of B.")
 @click.option("--accept-policy", is_flag=True, help="With --range: accept rules that were loosened.")
 @click.option("--publish", is_flag=True, help="With --range: push the verdicts, for gates that are left to CI.")
@@ -127,6 +129,8 @@ def run_explain(gating: Gating, models: Sequence[str], change: gatecommit.Change
         if known is not None:
             say(judged_text(known.outcome, known.record, known=True))
             say(details_text(known.outcome, known.record))
+            for recipe in _failed_variants(known):
+                say(explanation_text(plan.settings.name, gating.explain(known, recipe)))
     if not plans:
         say("no model of lepton.toml is staged or committed; docs/gate.md tells how to begin")
     return EXIT_OK
@@ -156,6 +160,11 @@ def _tell(found: Sequence[Judged]) -> None:
             say(refusal_text(judged.outcome, judged.record))
     if not found:
         say("no model of lepton.toml is staged or committed; docs/gate.md tells how to begin")
+
+
+def _failed_variants(judged: Judged) -> list[str]:
+    """Variants that a gate refuses, each once."""
+    return list(dict.fromkeys(found.variant for found in judged.outcome.gates if found.variant and found.stops))
 
 
 def _range_judge(repo: Repo, store: Store, gating: Gating, commits: str, *, accept: bool, rebuild: bool) -> RangeJudge:

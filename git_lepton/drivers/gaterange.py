@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from git_lepton.config.checks import is_function
 from git_lepton.config.values import ModelSettings
 from git_lepton.drivers.gating import Gating, Judged
 from git_lepton.drivers.planning import Plan
@@ -24,7 +25,7 @@ from git_lepton.errors import (
     UsageError,
 )
 from git_lepton.gate import policy
-from git_lepton.gate.anchor import AnchorPoint, candidates
+from git_lepton.gate.anchor import AnchorPoint, candidates, head_commit
 from git_lepton.gate.policy import PolicyChange
 from git_lepton.gate.values import DataFile, worst
 from git_lepton.gate.verdicts import GateVerdict, gate_hash
@@ -183,6 +184,7 @@ class RangeJudge:
         changes = (*policy.compare(old, new), *changed)
         if not changes and self._is_unchanged(own):
             return RangeFinding(new.name)
+        self._require_work_tree(rules)
         faults = list(self._record_faults(own))
         held = own.record if not own.fault else None
         judged = self._gating.judge(
@@ -194,6 +196,16 @@ class RangeJudge:
             faults += self._measured_faults(held, own, plan, judged)
             faults += self._rebuilt_faults(held, own) if self._rebuild else ()
         return RangeFinding(new.name, changes, tuple(faults), judged, self._accept)
+
+    def _require_work_tree(self, settings: ModelSettings) -> None:
+        """Commands and functions are run where the work tree is: it must be that of the commit that is judged."""
+        runs = any(gate.command is not None or is_function(gate.metric) for gate in settings.gates)
+        if runs and head_commit(self._repo) != self.after:
+            raise UsageError(
+                f"model {settings.name} is judged by a program of the repository, and {self.after[:_SHORT]} is not "
+                "checked out",
+                hint=f"git checkout {self.after[:_SHORT]}, then run it again",
+            )
 
     def _anchor(self) -> Iterator[AnchorPoint]:
         return iter([AnchorPoint(self._before[:_SHORT], self._before)])

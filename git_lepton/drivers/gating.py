@@ -16,13 +16,14 @@ from typing import Final, Self
 from blake3 import blake3
 
 from git_lepton import atomic
-from git_lepton.config.values import GateRule, ModelSettings, When
+from git_lepton.config.values import Config, ModelSettings, When
 from git_lepton.drivers.planning import Plan, Planner, Side
 from git_lepton.drivers.variantbuild import VariantBuilder, exclude_of
 from git_lepton.drivers.worktree import work_tree
 from git_lepton.errors import LeptonError, UsageError
-from git_lepton.gate import recording
+from git_lepton.gate import recording, trust
 from git_lepton.gate.cache import FolderCache
+from git_lepton.gate.explain import Explanation, explain
 from git_lepton.gate.judge import judge, write_golden
 from git_lepton.gate.values import DataFile, Folder, JudgeRequest, ModelOutcome, Skipped
 from git_lepton.gate.workspace import Workspace
@@ -96,6 +97,7 @@ class Gating:
             variants: those to be judged; None builds what the settings name, or finds it.
 
         Raises:
+            UntrustedError: a command or function was not allowed to run here.
             LeptonError: weights are nowhere to be had, a build failed, or a rule makes no sense.
             OSError: no space on the disk.
         """
@@ -120,6 +122,22 @@ class Gating:
     def build(self, plan: Plan, recipe: str) -> Variant:
         """Build one variant, or find it. Raises as `VariantBuilder.build`."""
         return self._builder.build(plan.settings, plan.here, plan.calibration, recipe)
+
+    def explain(self, judged: Judged, recipe: str) -> Explanation:
+        """Find which nodes or tensors a variant that fails had better leave alone; it may take a minute."""
+        plan = judged.plan
+        settings = plan.settings
+
+        def again(exclude: tuple[str, ...]) -> Folder | Skipped:
+            globs = {**settings.exclude, recipe: (*settings.exclude.get(recipe, ()), *exclude)}
+            trial = replace(settings, exclude=globs)
+            variant = self._builder.build(trial, plan.here, plan.calibration, recipe)
+            return Skipped(variant.skipped) if variant.skipped else self._builder.folder(variant, plan.here)
+
+        losses = {loss.name: loss.relative_l2 for v in judged.record.variant if v.recipe == recipe for loss in v.losses}
+        request = self._request(plan, judged.record.variant, self._code(settings))
+        outputs, progress = self._kept_outputs, self._store.progress
+        return explain(request, recipe, again, cache=outputs, progress=progress, errors=losses)
 
     def is_ours(self, text: bytes) -> bool:
         """Whether a record of exactly this text was made here."""
@@ -155,7 +173,7 @@ class Gating:
     def _variants(self, plan: Plan) -> tuple[Variant, ...]:
         return tuple(self.build(plan, recipe) for recipe in plan.settings.variants)
 
-    def _request(self, plan: Plan, variants: tuple[Variant, ...], code: str | None) -> JudgeRequest:
+    def _request(self, plan: Plan, variants: tuple[Variant, ...], code: str) -> JudgeRequest:
         settings = plan.settings
         folders: dict[str, Folder | Skipped] = {}
         for variant in variants:
@@ -220,13 +238,15 @@ class Gating:
             host=dict(sorted(outcome.host.items())),
         )
 
-    def _code(self, settings: ModelSettings) -> str | None:
-        """A name for all that commands and functions may read; None when the work tree is not what is staged."""
-        if not any(runs_code(gate) for gate in settings.gates):
-            return "none"
-        if self.repo.git("diff-files", "--quiet", "--ignore-submodules=none", check=False).status != 0:
-            return None
-        return self.repo.git("write-tree").stdout.decode("ascii").strip()
+    def _code(self, settings: ModelSettings) -> str:
+        """A name for all that the model's commands and functions are known to run, after a look that they may.
+
+        Raises:
+            UntrustedError: nobody has allowed one of them.
+        """
+        found = trust.runnables(Config(models={settings.name: settings}), trust.work_tree_reader(self.repo))
+        trust.require(self.repo, found)
+        return trust.fingerprint(found)
 
     def _announce(self, plan: Plan) -> None:
         """Before a long run: what it does, what it needs, how long the last one took."""
@@ -246,10 +266,8 @@ class Gating:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _key(self, plan: Plan, variants: tuple[Variant, ...] | None, code: str | None) -> str | None:
-        """A name for everything that the outcome depends on; None when it must be found anew."""
-        if code is None:
-            return None
+    def _key(self, plan: Plan, variants: tuple[Variant, ...] | None, code: str) -> str:
+        """A name for everything that the outcome depends on."""
         settings = plan.settings
         sides = [
             None if side is None else (side.label, side.settings.main, side.located.bundle.hash)
@@ -276,9 +294,7 @@ class Gating:
         ]
         return blake3(json.dumps(value).encode()).hexdigest()
 
-    def _load(self, key: str | None) -> tuple[ModelOutcome, Record] | None:
-        if key is None:
-            return None
+    def _load(self, key: str) -> tuple[ModelOutcome, Record] | None:
         try:
             table = json.loads((self._cache / f"{key}.json").read_bytes())
             outcome, record = from_plain(ModelOutcome, table["outcome"]), from_plain(Record, table["record"])
@@ -288,12 +304,12 @@ class Gating:
             return None
         return outcome, record
 
-    def _note(self, key: str | None, judged: Judged) -> None:
+    def _note(self, key: str, judged: Judged) -> None:
         self._cache.mkdir(parents=True, exist_ok=True)
         self._kept_outputs.trim(MAX_OUTPUTS)
         times = {**self._times(), judged.record.model: judged.outcome.seconds}
         atomic.write_file(self._cache / "times.json", json.dumps(times).encode(), durable=False)
-        if key is not None and not any(found.verdict == "not-measured" for found in judged.outcome.outcomes):
+        if not any(found.verdict == "not-measured" for found in judged.outcome.outcomes):
             table = {"outcome": to_plain(judged.outcome), "record": to_plain(judged.record)}
             atomic.write_file(self._cache / f"{key}.json", json.dumps(table).encode(), durable=False)
 
@@ -302,11 +318,6 @@ class Gating:
 
     def __exit__(self, *_: object) -> None:
         self._workspace.__exit__(None, None, None)
-
-
-def runs_code(gate: GateRule) -> bool:
-    """Whether a gate runs a command or imports a function of the repository."""
-    return gate.command is not None or ":" in gate.metric
 
 
 def text_of(record: Record) -> bytes:

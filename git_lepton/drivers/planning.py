@@ -18,6 +18,7 @@ from git_lepton.config.values import Config, GateRule, ModelSettings
 from git_lepton.errors import LeptonError, UsageError
 from git_lepton.gate.anchor import AnchorPoint, candidates
 from git_lepton.gate.values import DataFile
+from git_lepton.git.indexfile import ls_files
 from git_lepton.git.repo import Repo
 from git_lepton.record import bundle, provenance
 from git_lepton.record.bundle import LocatedBundle, Part
@@ -180,8 +181,11 @@ class Planner:
             return None, error.message
 
     def record_text(self, model: str, rev: str = STAGED) -> bytes | None:
-        """The text of the record of a model, valid or not; None where there is none."""
-        return self._read(rev, path_of(model))
+        """The text of the record of a model, valid or not; None where there is none, or a conflict."""
+        path = path_of(model)
+        if rev == STAGED and any(e.stage for e in ls_files(self._repo, [f":(top,literal){path}"])):
+            return None
+        return self._read(rev, path)
 
     def origins(self, settings: ModelSettings, rev: str) -> Origins:
         """What made the model, as it is at `rev`."""

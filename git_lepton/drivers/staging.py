@@ -4,7 +4,7 @@ A hook may not run `git add`: it would take whatever lies in the work tree, and 
 of its own, so that the real one would bring the old content back with the next commit. So (docs/filter-and-hooks.md):
 
 1. the blob is written by its bytes, and put into the index that git named (`GIT_INDEX_FILE`), nothing else is touched;
-2. the work-tree copy is replaced only where it is still what the index had before;
+2. the work-tree copy is replaced only where it is still what the index had before, or git left a conflict there;
 3. path and blob are noted in the git folder of this work tree, and after the commit the real index is put right where
    HEAD has our blob and the index does not.
 """
@@ -43,13 +43,14 @@ def stage(repo: Repo, path: str, data: bytes) -> bool:
     raw = os.fsencode(path)
     before = _entry(repo, raw)
     old = None if before is None else repo.git("cat-file", "blob", before.oid).stdout
+    conflict = before is None and bool(ls_files(repo, [b":(top,literal)" + raw]))
     blob = Oid(repo.git("hash-object", "-w", "--no-filters", "--stdin", input=data).stdout.decode("ascii").strip())
     sparse = before is not None and _is_sparse(repo, raw)
     _put(repo, raw, blob)
     if sparse:
         repo.git("update-index", "--skip-worktree", "--", raw)
     _note(repo, raw, blob)
-    return sparse or _replace(work_tree(repo) / path, old, data)
+    return sparse or _replace(work_tree(repo) / path, old, data, always=conflict)
 
 
 def settle(repo: Repo) -> list[str]:
@@ -97,15 +98,15 @@ def _note(repo: Repo, path: bytes, blob: Oid) -> None:
         stream.write(f"{blob} ".encode("ascii") + path + b"\0")
 
 
-def _replace(target: Path, old: bytes | None, new: bytes) -> bool:
-    """Write `new` where there is nothing, or still `old`; links are never followed."""
+def _replace(target: Path, old: bytes | None, new: bytes, *, always: bool) -> bool:
+    """Write `new` where there is nothing, or still `old`, or `always`; links are never followed."""
     if target.is_symlink() or target.is_dir():
         return False
     try:
         held: bytes | None = target.read_bytes()
     except FileNotFoundError:
         held = None
-    if held is not None and held.replace(b"\r\n", b"\n") not in {old, new}:
+    if not always and held is not None and held.replace(b"\r\n", b"\n") not in {old, new}:
         return False
     if held != new:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 A variant's files become stored versions, so that they can be pushed, fetched and deployed like any weights; what they
 are is noted in a small file of the repository's own folder, under a name made of everything that decides the bytes
-(`variants.recipe_key`). A variant that could not be made is noted as well, with the reason.
+(`variants.build.recipe_key`). A variant that could not be made is noted as well, with the reason.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from git_lepton import atomic, variants
+from git_lepton import atomic
 from git_lepton.config.values import ModelSettings
 from git_lepton.errors import LeptonError
 from git_lepton.gate.values import Folder
@@ -27,7 +27,8 @@ from git_lepton.record.values import TensorLoss, Variant
 from git_lepton.store.source import FileSource
 from git_lepton.store.store import Store
 from git_lepton.values import Hash
-from git_lepton.variants import Built, ModelFolder, TensorError
+from git_lepton.variants.build import build, recipe_key
+from git_lepton.variants.values import RECIPE_VERSION, Built, ModelFolder, Skipped, TensorError
 
 CACHE: Final = "cache/variants"
 _WORST: Final = 5
@@ -69,15 +70,15 @@ class VariantBuilder:
         self._say(f"{settings.name}: building {recipe}")
         model = self._workspace.bundle(original, settings.main)
         out = self._workspace.folder("variant") / "files"
-        made = variants.build(
+        made = build(
             recipe,
             ModelFolder(model.path, settings.main, tuple(file.path for file in original.bundle.files)),
             out,
             calibration=None if calibration is None else self._workspace.data(calibration).path,
             exclude=exclude_of(settings, recipe),
         )
-        if isinstance(made, variants.Skipped):
-            variant = Variant(recipe, variants.RECIPE_VERSION, skipped=made.reason)
+        if isinstance(made, Skipped):
+            variant = Variant(recipe, RECIPE_VERSION, skipped=made.reason)
         else:
             variant = self._keep(settings, original.bundle, made, out)
         if not variant.skipped.startswith(_PASSING):
@@ -119,7 +120,7 @@ class VariantBuilder:
     def key(self, settings: ModelSettings, original: Bundle, calibration: Part | None, recipe: str) -> str:
         """A name for everything that decides the bytes of a variant."""
         examples = None if calibration is None else calibration.file.blake3
-        return variants.recipe_key(recipe, _identity(original, settings.main), examples, exclude_of(settings, recipe))
+        return recipe_key(recipe, _identity(original, settings.main), examples, exclude_of(settings, recipe))
 
     def _load(self, key: str) -> Variant | None:
         if self._rebuild:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from git_lepton.gate.explain import Explanation
 from git_lepton.gate.policy import PolicyChange
 from git_lepton.gate.values import BudgetOutcome, GateOutcome, Measurement, ModelOutcome, Verdict
 from git_lepton.record.plain import to_plain
@@ -16,6 +17,7 @@ _HEADER: Final = ("gate", "of", "metric", "before", "now", "worse by", "95 % bou
 _RIGHT: Final = "lllrrrlrl"
 _ORIGINAL: Final = "model"
 _SHORT: Final = 12
+_SUSPECTS: Final = 5
 _VERDICTS: Final[dict[Verdict, str]] = {
     "pass": "pass",
     "fail": "FAIL",
@@ -63,6 +65,32 @@ def details_text(outcome: ModelOutcome, record: Record) -> str:
             lines.append(f"  {variant.recipe}: tensors that lose most")
             rows = [(safe(loss.name), f"{loss.relative_l2:.2%}", f"{loss.max_abs:.3g}") for loss in variant.losses]
             lines.append(table(rows, right="lrr", header=("tensor", "of its norm", "at most"), indent=4))
+    return "\n".join(lines)
+
+
+def explanation_text(model: str, found: Explanation) -> str:
+    """Why a variant fails: what adds most noise, what was tried, and the command that tries the suggestion."""
+    lines = [f"  why {found.recipe} of {safe(model)} fails"]
+    rows = [
+        (safe(s.name), f"{s.noise:.3g}", "" if s.decibels is None else f"{s.decibels:.1f} dB")
+        for s in found.suspects[:_SUSPECTS]
+    ]
+    if rows:
+        lines.append(table(rows, right="lrr", header=("left alone might help", "noise", "signal"), indent=4))
+    trials = [
+        (", ".join(map(safe, t.exclude)), "passes" if t.passes else safe(t.skipped) or "fails") for t in found.trials
+    ]
+    if trials:
+        lines.append(table(trials, header=("tried without", ""), indent=4))
+    if found.note:
+        lines.append(f"    {safe(found.note)}")
+    if found.suggestion:
+        names = ", ".join(f'"{safe(name)}"' for name in found.suggestion)
+        options = " ".join(f"--exclude '{found.recipe}={safe(name)}'" for name in found.suggestion)
+        lines.append(
+            f"    {'passes' if found.passes else 'better, and still fails'} with exclude = [{names}]; to try it:"
+        )
+        lines.append(f"    git lepton gate {safe(model)} {options}")
     return "\n".join(lines)
 
 
@@ -172,16 +200,20 @@ def _gate_details(found: GateOutcome) -> list[str]:
             for s in found.slices
         ]  # fmt: skip
         lines.append(table(rows, right="lrrrl", header=("slice", "before", "now", "n", "verdict"), indent=4))
-    if found.classes:
-        classes = [
-            (safe(c.label), str(c.after.support), number(c.before.recall if c.before else None),
-             number(c.after.recall), number(c.after.precision), number(c.after.f1))
-            for c in found.classes
-        ]  # fmt: skip
-        header = ("class", "n", "recall before", "recall", "precision", "F1")
-        lines.append(table(classes, right="lrrrrr", header=header, indent=4))
+    if not found.variant or any(row.before != row.after for row in found.classes):
+        lines += _class_details(found)
     lines += [
         f"    {safe(c.expected)} taken for {safe(c.predicted)}: {c.after} times, {c.before} before"
         for c in found.confusions
     ]
     return lines
+
+
+def _class_details(found: GateOutcome) -> list[str]:
+    rows = [
+        (safe(c.label), str(c.after.support), number(c.before.recall if c.before else None),
+         number(c.after.recall), number(c.after.precision), number(c.after.f1))
+        for c in found.classes
+    ]  # fmt: skip
+    header = ("class", "n", "recall before", "recall", "precision", "F1")
+    return [table(rows, right="lrrrrr", header=header, indent=4)] if rows else []
