@@ -90,7 +90,8 @@ def histogram(change: TensorChange, numbers: Numbers) -> str:
         if count
     )
     moved = _within(bins, numbers.max_abs, 0.95)
-    most = f"95 % of the values that were compared moved by less than {moved:.2g}"
+    seen = "its values" if numbers.compared == numbers.elements else "the values that were compared"
+    most = f"95 % of {seen} moved by less than {moved:.2g}"
     end = f"{numbers.max_abs:.3g}"
     name = escape(visible(change.name))
     figures = f"Change {percent(numbers.relative_l2)}, in {percent(numbers.share)} of its values"

@@ -18,7 +18,7 @@ class GateRow:
         model: its name in lepton.toml.
         variant: name of the variant, "" for the original.
         gate: name of the gate.
-        verdict: "pass", "fail", "inconclusive", "pending", "skipped".
+        verdict: "pass", "fail", "inconclusive", "pending", "recorded", "not-measured" or "skipped".
         value: of the metric, now.
         baseline: of the metric, for the model that it is judged against.
         drop: how much worse than the baseline, negative when it is better.

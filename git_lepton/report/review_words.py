@@ -30,7 +30,9 @@ VERDICT_SIGNS: Final[dict[str, str]] = {
     "pass": "✓ pass",
     "fail": "✗ fail",
     "inconclusive": "? inconclusive",
-    "pending": "… pending",
+    "pending": "… left to CI",
+    "recorded": "· recorded",
+    "not-measured": "! not measured",
     "skipped": "- skipped",
 }
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -171,10 +173,10 @@ def remark(change: TensorChange) -> str:
 def _broken_values(numbers: Numbers) -> list[str]:
     """NaN and infinities that were not there before."""
     pairs = (
-        ("NaN", numbers.before.nans, numbers.after.nans),
-        ("∞", numbers.before.infinities, numbers.after.infinities),
+        ("values are NaN", numbers.before.nans, numbers.after.nans),
+        ("values are infinite", numbers.before.infinities, numbers.after.infinities),
     )
-    return [f"{after:,} {word}, before {before:,}" for word, before, after in pairs if after > before]
+    return [f"{after:,} {word} (before: {before:,})" for word, before, after in pairs if after > before]
 
 
 def alarms(report: ReviewReport) -> list[str]:
@@ -188,7 +190,7 @@ def alarms(report: ReviewReport) -> list[str]:
         if numbers is None:
             continue
         name = visible(change.name)
-        found += [f"{name} has {words}" for words in _broken_values(numbers)]
+        found += [f"{name}: {words}" for words in _broken_values(numbers)]
         whole = numbers.compared == numbers.elements > 0
         if whole and numbers.after.zeros == numbers.elements > numbers.before.zeros:
             found.append(f"{name} is all zeros now")

@@ -129,8 +129,10 @@ def test_the_least_important_goes_first() -> None:
 
 def test_values_that_broke_stand_above_everything() -> None:
     report = review([changed("layer.0.weight", 0.1), changed("layer.1.weight", math.inf, nans=3)])
-    assert alarms(report) == ["layer.1.weight has 3 NaN, before 0"]
-    assert comment(report).index("⚠ layer.1.weight has 3 NaN, before 0") < comment(report).index("#### Weights")
+    assert alarms(report) == ["layer.1.weight: 3 values are NaN (before: 0)"]
+    assert comment(report).index("⚠ layer.1.weight: 3 values are NaN (before: 0)") < comment(report).index(
+        "#### Weights"
+    )
 
 
 @pytest.mark.parametrize(
