@@ -1,5 +1,8 @@
-"""Derived bundles by recipe: smaller number formats, pruned weights, optimised graphs. No git in here."""
+"""Derived bundles by recipe: smaller number formats, pruned weights, optimised graphs. No git in here.
 
-from git_lepton.variants.values import Built, FileChange, ModelFolder, Skipped, TensorError
+`build.build` and `build.recipe_key` are the whole of it; what they take and give is in `values`.
+"""
 
-__all__ = ["Built", "FileChange", "ModelFolder", "Skipped", "TensorError"]
+from git_lepton.variants.values import RECIPE_VERSION, Built, FileChange, ModelFolder, Skipped, TensorError
+
+__all__ = ["RECIPE_VERSION", "Built", "FileChange", "ModelFolder", "Skipped", "TensorError"]

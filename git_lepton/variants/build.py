@@ -100,8 +100,8 @@ def build(
             memory,
         )
         made = _run(request, timeout)
-        if isinstance(made, str):
-            return Skipped(recipe, made)
+        if isinstance(made, Skipped):
+            return made
         built = _built(recipe, steps, model, stage / "new", made)
         refused = _refusal(steps, built)
         if refused is not None:
@@ -137,7 +137,7 @@ def recipe_key(recipe: str, bundle: Hash, calibration: Hash | None, exclude: Seq
     return blake3(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _run(request: Request, timeout: float | None) -> Outcome | str:
+def _run(request: Request, timeout: float | None) -> Outcome | Skipped:
     """The worker's outcome, or the reason why there is none."""
     env = {
         # What tools print in an order of hashes, and where they look for our own package and put their files.
@@ -153,13 +153,14 @@ def _run(request: Request, timeout: float | None) -> Outcome | str:
         done = proc.run(argv, input=request.encoded(), cwd=Path(request.stage), env=env, check=False, timeout=timeout)
     except CommandError as error:
         if timeout is not None and error.status == -signal.SIGKILL:
-            return f"it did not end within {timeout:g} seconds"
+            return Skipped(request.recipe, f"it did not end within {timeout:g} seconds", passing=True)
         raise
     if done.status < 0:
         name = signal.Signals(-done.status).name
         if name == "SIGKILL":
-            return "its process was killed, which happens when memory runs out"
-        return f"a tool crashed ({name}): {_last_words(done.stderr)}"
+            reason = "its process was killed, which happens when memory runs out"
+            return Skipped(request.recipe, reason, passing=True)
+        return Skipped(request.recipe, f"a tool crashed ({name}): {_last_words(done.stderr)}")
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError as error:
@@ -168,7 +169,9 @@ def _run(request: Request, timeout: float | None) -> Outcome | str:
         raise UsageError(answer["usage"])
     if "failed" in answer:
         raise CommandError(argv, done.status, answer["failed"])
-    return answer["skipped"] if "skipped" in answer else from_json(answer["outcome"])
+    if "skipped" in answer:
+        return Skipped(request.recipe, answer["skipped"], passing="passing" in answer)
+    return from_json(answer["outcome"])
 
 
 def _last_words(stderr: bytes) -> str:

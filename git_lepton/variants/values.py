@@ -79,10 +79,17 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A variant that cannot be had of this model with these tools, and the reason in one sentence."""
+    """A variant that cannot be had of this model with these tools, and the reason in one sentence.
+
+    Attributes:
+        recipe: as it was asked for.
+        reason: to be shown to people; no paths of ours in it.
+        passing: another try may succeed (the time was up, memory ran out), so that it should not be remembered.
+    """
 
     recipe: str
     reason: str
+    passing: bool = False
 
 
 class Unsuitable(LeptonError):  # noqa: N818 - a verdict on the model, which becomes `Skipped`, not a failure

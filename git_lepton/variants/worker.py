@@ -52,7 +52,10 @@ def build(request: Request) -> Outcome:
 
 
 def answer(request: Request) -> dict[str, Any]:
-    """Build, and put whatever happens into words: `outcome`, or `skipped`, `usage` or `failed` with a sentence."""
+    """Build, and put whatever happens into words: `outcome`, or `skipped`, `usage` or `failed` with a sentence.
+
+    `passing` beside `skipped` says that another try may succeed.
+    """
     try:
         return {"outcome": to_json(build(request))}
     except Unsuitable as error:
@@ -60,7 +63,7 @@ def answer(request: Request) -> dict[str, Any]:
     except UsageError as error:
         return {"usage": error.message}
     except MemoryError:
-        return {"skipped": "there was not enough memory"}
+        return {"skipped": "there was not enough memory", "passing": True}
     except Exception as error:
         if (isinstance(error, OSError) and error.errno in _FULL) or "No space left on device" in str(error):
             return {"failed": "no space left on device"}

@@ -71,7 +71,7 @@ def test_pruning_may_keep_the_size_and_config_is_added_where_there_is_none(tmp_p
 
 def test_a_build_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     skipped = build("int8", onnx_folder(tmp_path / "model", mlp()), tmp_path / "out", timeout=0.01)
-    assert skipped == Skipped("int8", "it did not end within 0.01 seconds")
+    assert skipped == Skipped("int8", "it did not end within 0.01 seconds", passing=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
 
 
@@ -130,6 +130,13 @@ def test_requests_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.npz").write_bytes(b"rubbish")
     with pytest.raises(UsageError, match=r"bad.npz cannot be read as examples"):
         build("int8-static", model, tmp_path / "out", calibration=tmp_path / "bad.npz")
+
+
+def test_a_build_without_memory_is_skipped_for_now(tmp_path: Path) -> None:
+    big = {"a.weight": ("F32", (4096, 4096), bytes(64 << 20))}
+    model = safetensors_folder(tmp_path / "model", big)
+    skipped = build("prune50", model, tmp_path / "out", memory=130 << 20)
+    assert skipped == Skipped("prune50", "there was not enough memory", passing=True)
 
 
 def test_other_formats_are_skipped(tmp_path: Path) -> None:
