@@ -13,13 +13,13 @@ from functools import lru_cache
 from typing import Final
 
 _NUMBER: Final = re.compile(r"[0-9]+")
-_LAYER: Final = re.compile(
-    r"(?:(?<=[./])|(?<=__)|\A)(?:([^./]+)[./]([0-9]{1,6})(?=[./])"
-    r"|(layers?|blocks?|blk|stages?|dense|conv|fc|linear)_?([0-9]{1,6})(?=[./]))",
+_NUMBERED: Final = re.compile(r"[0-9]+(?=[./])")
+_TAIL: Final = re.compile(
+    r"(?:([^./]+)[./]|(?:(?<=[./])|(?<=__)|\A)(layers?|blocks?|blk|stages?|dense|conv|fc|linear)_?)([0-9]{1,6})\Z",
     re.IGNORECASE,
 )
 _LAYERS: Final = frozenset({"layer", "layers", "block", "blocks", "blk", "h", "resblocks"})
-_EMBEDDING: Final = re.compile(r"embed|\bw[tp]e\b|\btok_", re.IGNORECASE)
+_EMBEDDINGS: Final = ("embed", "wte.", "wpe.", "tok_")
 _VOCABULARY: Final = re.compile(
     r"word|tok|vocab|wte|lm_head|embed|\boutput\.weight|shared\.weight|decoder\.(?:weight|bias)"
 )
@@ -42,19 +42,22 @@ def skeleton(name: str) -> str:
 
 def layer_of(name: str) -> Layer | None:
     """The outermost layer that a tensor is part of, or None."""
-    match = _LAYER.search(name)
-    return None if match is None else _layer(name[: match.end()])
+    for match in _NUMBERED.finditer(name):
+        layer = _layer(name[: match.end()])
+        if layer:
+            return layer
+    return None
 
 
 @lru_cache(maxsize=1 << 14)
 def _layer(head: str) -> Layer | None:
-    """The layer that a name begins with, up to its number."""
-    match = _LAYER.search(head + ".")
+    """The layer whose number a name has at the end of `head`."""
+    match = _TAIL.search(head)
     if match is None:
         return None
-    stem = (match[1] or match[3]).rpartition("__")[2]
+    stem = (match[1] or match[2]).rpartition("__")[2]
     noun = "layers" if stem.lower() in _LAYERS else stem
-    return Layer(_outer(re.split(r"[./]", head[: match.start()])), noun, int(match[2] or match[4]))
+    return Layer(_outer(re.split(r"[./]", head[: match.start()])), noun, int(match[3]))
 
 
 def _outer(parts: list[str]) -> str:
@@ -65,7 +68,8 @@ def _outer(parts: list[str]) -> str:
 
 def is_embedding(name: str) -> bool:
     """Whether a tensor looks like part of the embeddings."""
-    return _EMBEDDING.search(name) is not None
+    lowered = name.lower()
+    return any(word in lowered for word in _EMBEDDINGS)
 
 
 def has_vocabulary(name: str) -> bool:

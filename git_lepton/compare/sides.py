@@ -127,7 +127,9 @@ class StoredFile:
     def other(self) -> bytes:
         """See `FileSide.other`."""
         _check_other(self)
-        reader, index, _ = self._open()
+        store = self._required()
+        with _STORE_LOCK:
+            reader, index = store.chunks, store.other_index(self.manifest.blake3)
         return stream_bytes(reader, index, index.streams[0], 0, index.streams[0].length)
 
     def extents(self) -> Sequence[tuple[int, int]]:
@@ -159,15 +161,19 @@ class StoredFile:
 
     def _open(self) -> tuple[ChunkReader, VersionIndex, dict[Hash, Stream]]:
         if self._index is None:
-            if self._store is None:
-                raise MissingError(
-                    f"{self.path} is a manifest, and the weights that it names are not here",
-                    hint="compare files of a repository that has them, or pull them",
-                )
+            store = self._required()
             with _STORE_LOCK:
-                index = self._store.index(self.manifest.blake3)
-                self._index = self._store.chunks, index, {s.hash: s for s in index.streams[1:]}
+                index = store.index(self.manifest.blake3)
+                self._index = store.chunks, index, {s.hash: s for s in index.streams[1:]}
         return self._index
+
+    def _required(self) -> Store:
+        if self._store is None:
+            raise MissingError(
+                f"{self.path} is a manifest, and the weights that it names are not here",
+                hint="compare files of a repository that has them, or pull them",
+            )
+        return self._store
 
 
 class FileOnDisk:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from git_lepton.errors import CorruptError, FrameError, MissingError
 from git_lepton.git.objectid import parse_commit, parse_tree
@@ -17,12 +17,14 @@ from git_lepton.git.objects import ObjectReader, open_reader
 from git_lepton.git.refs import RefReader, list_refs
 from git_lepton.git.repo import Repo
 from git_lepton.progress import Progress, Silent
-from git_lepton.store.index import VersionIndex
+from git_lepton.store.index import VersionIndex, parse_other
 from git_lepton.store.index import parse as parse_index
 from git_lepton.store.lookup import Lookup
 from git_lepton.store.names import MODELS, index_ref, model_ref
 from git_lepton.store.reading import ChunkReader
 from git_lepton.values import Hash, Oid
+
+Index = TypeVar("Index", VersionIndex, VersionIndex | None)
 
 LOOKUP_FILE: Final = "lookup.sqlite"
 _KEPT_INDEXES: Final = 16
@@ -86,18 +88,20 @@ class Catalog:
         """
         if digest in self._indexes:
             return self._indexes[digest]
-        try:
-            index = parse_index(self.index_bytes(digest))
-        except FrameError as error:
-            raise CorruptError(f"the index of version {digest[:12]} is damaged: {error.message}") from error
-        if index.file_hash != digest:
-            raise CorruptError(
-                f"refs/lepton/…/{digest[:12]} holds the index of another version, {index.file_hash[:12]}"
-            )
+        index = _checked(digest, parse_index, self.index_bytes(digest))
         while len(self._indexes) >= _KEPT_INDEXES:
             del self._indexes[next(iter(self._indexes))]
         self._indexes[digest] = index
         return index
+
+    def other_index(self, digest: Hash) -> VersionIndex:
+        """An index that can be relied on for stream 0 only, since it may have no other; raises as `index`.
+
+        That of a model with many tensors takes far longer to read whole.
+        """
+        if digest in self._indexes:
+            return self._indexes[digest]
+        return _checked(digest, parse_other, self.index_bytes(digest)) or self.index(digest)
 
     def index_bytes(self, digest: Hash) -> bytes:
         """The index blob itself; raises as `index`."""
@@ -143,3 +147,14 @@ class Catalog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _checked(digest: Hash, read: Callable[[bytes], Index], data: bytes) -> Index:
+    """What `read` makes of the index of a version, if it is the index of that one."""
+    try:
+        index = read(data)
+    except FrameError as error:
+        raise CorruptError(f"the index of version {digest[:12]} is damaged: {error.message}") from error
+    if index is not None and index.file_hash != digest:
+        raise CorruptError(f"refs/lepton/…/{digest[:12]} holds the index of another version, {index.file_hash[:12]}")
+    return index

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 from git_lepton.errors import FrameError
@@ -156,48 +157,87 @@ def _row(oid_size: int) -> struct.Struct:
     return struct.Struct(f"<32sI{oid_size}sIBI")
 
 
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """An index whose head was read: where its tables begin, and the struct of a chunk's row."""
+
+    view: memoryview
+    oid_size: int
+    file_hash: Hash
+    size: int
+    starts: tuple[int, ...]
+    row: struct.Struct
+
+    def table(self, number: int) -> memoryview:
+        return self.view[self.starts[number] : self.starts[number + 1]]
+
+    def chunks(self, rows: memoryview) -> tuple[Chunk, ...]:
+        return tuple(
+            Chunk(Hash(h.hex()), n, Oid(o.hex()), stored, codec, base - 1 if base else None)
+            for h, n, o, stored, codec, base in self.row.iter_unpack(rows)
+        )
+
+
 def parse(data: bytes | memoryview) -> VersionIndex:
     """Read an index blob.
 
     Raises:
         FrameError: for any input that is not a complete, consistent index of a version that we know.
     """
+    tables = _open(data)
+    parents = tuple(Oid(p.hex()) for (p,) in struct.iter_unpack(f"{tables.oid_size}s", tables.table(0)))
+    segments = tuple(Segment(s, n) for s, n in _SEGMENT.iter_unpack(tables.table(1)))
+    streams = []
+    first = 0
+    for digest, length, count in _STREAM.iter_unpack(tables.table(2)):
+        streams.append(Stream(Hash(digest.hex()), length, first, count))
+        first += count
+    chunks = tables.chunks(tables.table(3))
+    bases = tuple(BaseOnly(Hash(h.hex()), number) for h, number in _BASE.iter_unpack(tables.table(4)))
+    if first + len(bases) != len(chunks):
+        raise FrameError("the index has chunks that belong to no stream")
+    index = VersionIndex(tables.file_hash, tables.size, parents, segments, tuple(streams), chunks, bases)
+    _validate(index)
+    return index
+
+
+def parse_other(data: bytes | memoryview) -> VersionIndex | None:
+    """Of an index blob only the stream of other bytes: an index without segments and tensors, quick to read.
+
+    Returns:
+        None when a chunk of that stream is a delta, for which the rest of the index is needed.
+
+    Raises:
+        FrameError: as `parse`, for what was read.
+    """
+    tables = _open(data)
+    digest, length, count = _STREAM.unpack_from(tables.table(2))
+    chunks = tables.chunks(tables.table(3)[: count * tables.row.size])
+    if any(chunk.base is not None for chunk in chunks):
+        return None
+    stream = Stream(Hash(digest.hex()), length, 0, count)
+    index = VersionIndex(tables.file_hash, length, (), (Segment(0, length),) if length else (), (stream,), chunks, ())
+    _validate(index)
+    return index
+
+
+def _open(data: bytes | memoryview) -> _Tables:
     if len(data) > MAX_BYTES or len(data) < _HEAD.size:
         raise FrameError(f"an index of {len(data)} bytes cannot be one")
-    magic, version, oid_size, zero, file_hash, size, n_parents, n_segments, n_streams, n_chunks, n_bases = (
-        _HEAD.unpack_from(data)
-    )
+    magic, version, oid_size, zero, file_hash, size, *counts = _HEAD.unpack_from(data)
     if magic != MAGIC:
         raise FrameError("not an index: it does not begin with LPIX")
     if version != VERSION:
         raise FrameError(f"index version {version} is newer than this git-lepton", hint="pip install -U git-lepton")
+    n_parents, _, n_streams, n_chunks, n_bases = counts
     if oid_size not in (20, 32) or zero or n_parents > MAX_PARENTS or n_streams < 1 or n_bases > n_chunks:
         raise FrameError("the index head has values that no writer makes")
     row = _row(oid_size)
-    tables = ((oid_size, n_parents), (_SEGMENT.size, n_segments), (_STREAM.size, n_streams), (row.size, n_chunks))
-    ends = [_HEAD.size]
-    for width, count in tables:
-        ends.append(ends[-1] + width * count)
-    if ends[-1] + _BASE.size * n_bases != len(data):
+    widths = (oid_size, _SEGMENT.size, _STREAM.size, row.size, _BASE.size)
+    starts = tuple(accumulate((w * n for w, n in zip(widths, counts, strict=True)), initial=_HEAD.size))
+    if starts[-1] != len(data):
         raise FrameError("the index is not as long as its tables say")
-    view = memoryview(data)
-    parents = tuple(Oid(view[at : at + oid_size].hex()) for at in range(ends[0], ends[1], oid_size))
-    segments = tuple(Segment(s, n) for s, n in _SEGMENT.iter_unpack(view[ends[1] : ends[2]]))
-    streams = []
-    first = 0
-    for digest, length, count in _STREAM.iter_unpack(view[ends[2] : ends[3]]):
-        streams.append(Stream(Hash(digest.hex()), length, first, count))
-        first += count
-    chunks = tuple(
-        Chunk(Hash(h.hex()), n, Oid(o.hex()), stored, codec, base - 1 if base else None)
-        for h, n, o, stored, codec, base in row.iter_unpack(view[ends[3] : ends[4]])
-    )
-    bases = tuple(BaseOnly(Hash(h.hex()), number) for h, number in _BASE.iter_unpack(view[ends[4] :]))
-    if first + n_bases != n_chunks:
-        raise FrameError("the index has chunks that belong to no stream")
-    index = VersionIndex(Hash(file_hash.hex()), size, parents, segments, tuple(streams), chunks, bases)
-    _validate(index)
-    return index
+    return _Tables(memoryview(data), oid_size, Hash(file_hash.hex()), size, starts, row)
 
 
 def _validate(index: VersionIndex) -> None:

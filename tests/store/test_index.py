@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import settings as configure
 from hypothesis import strategies as st
 
 from git_lepton.errors import FrameError
-from git_lepton.store.index import BaseOnly, Chunk, Segment, Stream, VersionIndex, parse
+from git_lepton.store.index import BaseOnly, Chunk, Segment, Stream, VersionIndex, parse, parse_other
 from git_lepton.values import Hash, Oid
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -60,10 +61,24 @@ def test_damaged_bytes_raise_our_error_or_are_another_valid_index(data: st.DataO
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(raw)))
     for candidate in (bytes(raw), bytes(raw[:cut]), bytes(raw) + b"x"):
+        with suppress(FrameError):
+            parse_other(candidate)
         try:
-            assert parse(candidate).to_bytes() == candidate
+            whole = parse(candidate)
         except FrameError:
             continue
+        assert whole.to_bytes() == candidate
+        other = parse_other(candidate)
+        assert other is None or other.stream_chunks(other.streams[0]) == whole.stream_chunks(whole.streams[0])
+
+
+def test_the_other_bytes_are_found_without_reading_all() -> None:
+    found = parse_other(EXAMPLE.to_bytes())
+    assert found is not None
+    assert (found.file_hash, found.streams) == (EXAMPLE.file_hash, EXAMPLE.streams[:1])
+    assert found.chunks == EXAMPLE.chunks[:1]
+    delta = replace(EXAMPLE, chunks=(chunk("other", 50, 4), *EXAMPLE.chunks[1:]))
+    assert parse_other(delta.to_bytes()) is None
 
 
 @pytest.mark.parametrize(
