@@ -137,7 +137,10 @@ def _whole(model: Model) -> str:
     size = f" ({count(len(lines), 'tensor')}, {_millions(parameters)})" if lines else ""
     if model.verb == "renamed":
         first = model.files[0]
-        return f"{first.before} renamed to {first.after}: no value changed"
+        told = (
+            f"{first.before} renamed to {first.after}" if len(model.files) == 1 else f"{len(model.files)} files renamed"
+        )
+        return f"{told}: no value changed"
     paths = [file.path for file in model.files]
     return f"{listing(paths, 1)} {model.verb}{size}"
 

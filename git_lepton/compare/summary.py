@@ -63,11 +63,13 @@ def _gather(files: Iterable[FileChange]) -> list[list[FileChange]]:
 
 
 def _model(files: list[FileChange], before: Side, after: Side) -> Model:
-    olds, newer = _lines(before, files, "before"), _lines(after, files, "after")
-    return Model(tuple(files), olds, newer)
+    olds = _lines(before, [file.before for file in files if file.before])
+    news = _lines(after, [file.after for file in files if file.after])
+    return Model(tuple(files), olds, news)
 
 
-def _lines(side: Side, files: Iterable[FileChange], which: str) -> Mapping[str, TensorLine]:
-    """All tensors that these files have on one side, by name."""
-    paths = {getattr(file, which) for file in files}
-    return {line.name: line for file in side.files.values() if file.path in paths for line in file.manifest.tensors}
+def _lines(side: Side, paths: Iterable[str]) -> Mapping[str, TensorLine]:
+    """All tensors of the models that these files are, or are shards of, by name."""
+    stems = {_SHARD.sub("", path) for path in paths}
+    found = (file for file in side.files.values() if _SHARD.sub("", file.path) in stems)
+    return {line.name: line for file in found for line in file.manifest.tensors}

@@ -139,6 +139,17 @@ def test_renamed_and_resharded(tmp_path: Path) -> None:
     assert back.summary == "renamed and resharded into 1 file: no value changed"
 
 
+def test_a_shard_that_stayed_the_same_counts(tmp_path: Path) -> None:
+    def shards(model: Tensors) -> dict[str, bytes]:
+        halves = {n: dict(list(model.items())[n * 20 : n * 20 + 20]) for n in range(2)}
+        return {f"m-0000{n + 1}-of-00002.safetensors": saved(half) for n, half in halves.items()}
+
+    changed = transformer(layer_3=4, layer_4=4, layer_5=4, head=9)
+    assert compared(tmp_path, shards(BASE), shards(changed)).summary == (
+        "layers 3-5, pooler fine-tuned, embeddings unchanged"
+    )
+
+
 def test_files_that_come_go_and_move(tmp_path: Path) -> None:
     model = saved(BASE)
     assert compared(tmp_path / "1", {}, {"a.safetensors": model}).summary == (
@@ -150,6 +161,9 @@ def test_files_that_come_go_and_move(tmp_path: Path) -> None:
     assert compared(tmp_path / "3", {"a.safetensors": model}, {"b/c.safetensors": model}).summary == (
         "a.safetensors renamed to b/c.safetensors: no value changed"
     )
+    pair = {f"x-0000{n}-of-00002.safetensors": saved({f"w{n}": tensor(n, 4)}) for n in (1, 2)}
+    moved = {f"new/{name}": data for name, data in pair.items()}
+    assert compared(tmp_path / "4", pair, moved).summary == "2 files renamed: no value changed"
 
 
 def test_several_models(tmp_path: Path) -> None:
