@@ -37,12 +37,15 @@ _ONLY_WORDS: Final = frozenset({"added", "removed", "renamed", "moved"})
 _WHOLE: Final = frozenset({"added", "removed"})
 """A file of which nothing else can be told has no tree."""
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
-_FIGURE: Final = 8
+_FIGURE: Final = 9
 """Columns of a figure in per cent."""
 NARROWEST: Final = 40
-_WIDE: Final = 110
-_BARS: Final = (10, 20)
-"""Columns of a bar on a narrow and on a wide terminal."""
+_BARS: Final = ((110, 20), (60, 10), (0, 6))
+"""From so many columns on, a bar has so many."""
+_WIDE: Final = _BARS[0][0]
+_FEWEST: Final = 16
+"""Columns of a name, at least."""
+_HARDLY, _MANY_TIMES = 1e-6, 99.5
 _ALL: Final = 0.9995
 _FACTS: Final = 12
 """Facts beside the tensors that are shown of a file."""
@@ -142,18 +145,15 @@ def _tree(found: Sequence[Row], scale: float, look: Look) -> Iterable[str]:
     if not found:
         return
     columns = max(NARROWEST, look.columns)
-    bars = _BARS[columns >= _WIDE] if any(row.relative is not None for row in found) else 0
+    bars = next(bar for least, bar in _BARS if columns >= least) * any(row.relative is not None for row in found)
     taken = bars + _FIGURE + 4 if bars else 0
     wanted = max(width(row.label) + 2 * row.depth + 2 for row in found)
-    names = min(wanted, max(NARROWEST // 2, (columns - taken) * 3 // 5))
+    names = min(wanted, max(_FEWEST, (columns - taken) * 3 // 5))
     for row in found:
-        indent = 2 * row.depth + 2
-        label = _middle_cut(row.label, names - indent)
+        indent = min(2 * row.depth + 2, names // 2)
+        label = _middle_cut(row.label, (names if row.changes else columns) - indent)
         line = " " * indent + look.paint(label, *_label_styles(row))
-        rest = columns - names - 2
-        if bars:
-            rest -= taken
-        words = _cut(_row_words(row, columns >= _WIDE), rest)
+        words = _cut(_row_words(row, columns >= _WIDE), columns - names - taken - 2)
         if row.changes:
             line += " " * (names - indent - width(label))
             if bars:
@@ -166,8 +166,14 @@ def _tree(found: Sequence[Row], scale: float, look: Look) -> Iterable[str]:
 
 def _measured(relative: float | None, scale: float, bars: int, look: Look) -> str:
     drawn = _bar(relative, scale, bars, look.blocks)
-    words = "" if relative is None else percent(relative)
+    words = "" if relative is None else _change(relative)
     return f"  {look.paint(drawn, 'yellow')}{' ' * (bars - len(drawn))}  {words:>{_FIGURE}}"
+
+
+def _change(relative: float) -> str:
+    """A relative change in at most `_FIGURE` columns: per cent, or how many times the norm, `×1e-09`."""
+    plain = not relative or _HARDLY <= relative < _MANY_TIMES or not math.isfinite(relative)
+    return percent(relative) if plain else f"×{relative:.0e}"
 
 
 def _label_styles(row: Row) -> tuple[Style, ...]:
@@ -238,7 +244,7 @@ def _moment_words(before: Moments, after: Moments) -> Iterable[str]:
 
 def _relative_words(changes: Sequence[TensorChange]) -> str:
     largest = _largest(changes)
-    return f"largest change {percent(largest)}" if largest else ""
+    return f"largest change {_change(largest)}" if largest else ""
 
 
 def _largest(changes: Iterable[TensorChange]) -> float:
@@ -260,8 +266,8 @@ def _bar(part: float | None, whole: float, columns: int, blocks: bool) -> str:
 
 def _cut(text: str, columns: int) -> str:
     """`text` in at most so many columns; its end is lost."""
-    if width(text) <= columns:
-        return text
+    if width(text) <= columns or columns < 1:
+        return text if columns > 0 else ""
     while text and width(text) > columns - 1:
         text = text[: len(text) - max(1, (width(text) - columns + 1) // 2)]
     return f"{text.rstrip()}…"

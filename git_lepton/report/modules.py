@@ -88,7 +88,7 @@ def _counts(changes: Iterable[TensorChange]) -> tuple[int, int]:
 
 def _parts(name: str) -> list[str]:
     parts = [part for part in _PART.findall(name) if part]
-    return [*parts[:_DEEPEST], *filter(None, ["".join(parts[_DEEPEST:])])]
+    return [*parts[:_DEEPEST], *filter(None, ["".join(parts[_DEEPEST:])])] or [name]
 
 
 def _below(node: _Node, depth: int, everything: bool, open_layers: bool) -> Iterator[Row]:

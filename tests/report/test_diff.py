@@ -1,0 +1,154 @@
+"""What a terminal shows of a comparison: trees, bars, widths, colour, and names that mean harm."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from git_lepton.compare.values import FactChange
+from git_lepton.report.diff import Look, diff_text, stat_text
+from git_lepton.report.diff_json import comparison_fields
+from git_lepton.report.document import document
+from git_lepton.report.modules import LONGEST_LIST, rows
+from git_lepton.report.table import width
+from tests.report.comparisons import comparison, file, fine_tuned, ref, tensor
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def test_a_fine_tuned_model() -> None:
+    assert diff_text(fine_tuned(), Look()).split("\n") == [
+        "main → work tree: layers 1-2 fine-tuned",
+        "",
+        "models/bert.safetensors",
+        "  4.00 MiB (+1.00 MiB), 19 changed, 1 added, 1 renamed, 1 reshaped, 70 the same,",
+        "  other metadata",
+        "  metadata epoch: 3 → 4",
+        "  metadata by: me added",
+        "  pooler.dense            ██████████     from 0  1 changed, 1 renamed",
+        "  encoder.layer",
+        "    11                    █████████▊       11 %  6 tensors",
+        "    2                     ██              2.3 %  6 tensors",
+        "    1                     █▏              1.3 %  6 tensors",
+        "  embeddings.word.weight                    0 %  F32 [4,4] → [6,4]",
+        "  classifier.weight                              added, F32 [4,4]",
+    ]
+
+
+def test_few_tensors_have_a_row_each() -> None:
+    few = comparison(
+        file(
+            tensor("encoder.layer.4.query.weight", 0.02, rank=8),
+            tensor("encoder.layer.4.query.bias", 0.0001),
+            tensor("head", 0.5),
+        )
+    )
+    assert diff_text(few, Look()).split("\n")[4:] == [
+        "  head             ██████████       50 %  F32 [4,4]",
+        "  encoder.layer.4  ▎               1.4 %  2 tensors",
+        "    query.weight   ▍               2.0 %  F32 [4,4], rank 8",
+        "    query.bias     ▏             0.010 %  F32 [4,4]",
+    ]
+
+
+def test_details_tell_all_figures() -> None:
+    text = diff_text(comparison(file(tensor("a.0.w", 0.5))), Look(details=True))
+    assert "cosine 0.99, L2 0.5, max |Δ| 0.25, mean 0 → 0, deviation 0.5 → 0.5" in text
+    assert "over 16" in text
+
+
+def test_without_numbers_there_are_no_bars() -> None:
+    text = diff_text(comparison(file(tensor("a.0.w"), tensor("b", kind="removed"))), Look())
+    assert "█" not in text
+    assert "%" not in text
+    assert "  b      removed, F32 [4,4]" in text.split("\n")
+
+
+def test_a_wide_terminal_has_longer_bars_and_more_figures() -> None:
+    small = comparison(file(tensor("a.0.w", 0.5)))
+    assert "█" * 20 in diff_text(small, Look(columns=130))
+    assert "cosine" in diff_text(small, Look(columns=130))
+    assert "cosine" not in diff_text(small, Look())
+
+
+def test_bars_without_block_elements() -> None:
+    assert "  head  ##########" in diff_text(comparison(file(tensor("head", 0.5))), Look(blocks=False))
+
+
+def test_long_lists_end_in_a_count() -> None:
+    many = [tensor(f"layer.{n}.{part}", 0.01 * n) for n in range(100) for part in "ab"]
+    found = rows(file(*many))
+    assert len(found) == 1 + LONGEST_LIST
+    assert found[1].label == "99"
+    assert (found[-1].label, len(found[-1].changes), found[-1].left_out) == ("77 more", 154, True)
+    assert len(rows(file(*many), everything=True)) == 1 + 100 + 200
+
+
+def test_a_tensor_named_like_a_module() -> None:
+    found = rows(file(tensor("a"), tensor("a.b"), tensor("a.b.0.c"), tensor("")))
+    assert sorted(change.name for row in found for change in row.changes if row.tensor) == ["", "a", "a.b", "a.b.0.c"]
+
+
+def test_names_of_absurd_depth() -> None:
+    deep = [tensor(".".join("x" * n)) for n in range(1, 400)]
+    assert sum(len(row.changes) for row in rows(file(*deep)) if row.tensor or row.left_out) <= len(deep)
+
+
+def test_a_new_file_is_one_line() -> None:
+    added = file(tensor("a", kind="added"))
+    text = diff_text(comparison(type(added)("added", None, "n.st", "", "raw", 0, 5, added.tensors)), Look())
+    assert text.split("\n")[2:] == ["n.st", "  5 B, new, 1 tensor"]
+
+
+def test_stat_is_one_line_a_file() -> None:
+    text = stat_text(comparison(file(tensor("a", 0.1), same=4), file(tensor("b"), path="z.gguf")), Look(columns=200))
+    assert text.split("\n") == [
+        " models/bert.safetensors  |  4.00 MiB (+1.00 MiB)  1 changed, 4 the same  largest change 10 %",
+        " z.gguf                   |  4.00 MiB (+1.00 MiB)  1 changed",
+        "main → work tree: layers 1-2 fine-tuned",
+    ]
+
+
+def test_many_facts_are_counted() -> None:
+    facts = tuple(FactChange("nodes", f"op{n}", None, "x" * 200) for n in range(30))
+    text = diff_text(comparison(file(facts=facts)), Look())
+    assert text.count("nodes op") == 12
+    assert "and 18 more facts" in text
+    assert "…" in text
+
+
+def test_hostile_names_cannot_disturb_a_terminal() -> None:
+    evil = "a.\x1b[2J\r\n\u202e.weight"
+    facts = (FactChange("metadata", "k\x1b", "\x1b]0;x\x07", None),)
+    text = diff_text(comparison(file(tensor(evil, 0.1), facts=facts), summary="x\x1b[2Jy"), Look(colour=True))
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e]", COLOUR.sub("", text))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(
+        st.tuples(st.text("ab.0/é漢\n", max_size=90), st.none() | st.floats(0, 1e150)),
+        max_size=30,
+        unique_by=lambda n: n[0],
+    ),
+    st.integers(10, 200),
+    st.booleans(),
+)
+def test_lines_fit(names: list[tuple[str, float | None]], columns: int, details: bool) -> None:
+    """Whatever the names: no line of the tree is wider than the terminal, and colour changes no character."""
+    one = comparison(file(*(tensor(name, value, old=ref(name)) for name, value in names)))
+    text = diff_text(one, Look(columns, details=details))
+    assert all(width(line) <= max(40, columns) for line in text.split("\n"))
+    assert COLOUR.sub("", diff_text(one, Look(columns, colour=True, details=details))) == text
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_json_knows_no_infinity(value: float) -> None:
+    text = document("diff", comparison_fields(comparison(file(tensor("a", value)))))
+    assert "Infinity" not in text
+    assert "NaN" not in text
+    assert '"relative_l2": null' in text
