@@ -168,7 +168,7 @@ def _run(request: Request, timeout: float | None) -> Outcome | Skipped:
     if "usage" in answer:
         raise UsageError(answer["usage"])
     if "failed" in answer:
-        raise CommandError(argv, done.status, answer["failed"])
+        raise CommandError((f"the build of {request.recipe}",), done.status, answer["failed"])
     if "skipped" in answer:
         return Skipped(request.recipe, answer["skipped"], passing="passing" in answer)
     return from_json(answer["outcome"])
