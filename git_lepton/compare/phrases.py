@@ -171,7 +171,10 @@ def _values(model: Model, tuned: Sequence[TensorChange]) -> list[str]:
     if len(modules) > _TOLD and not layers:
         told = f"{len(tuned):,} of {count(len(model.after), 'tensor')} changed"
     else:
-        told = f"{listing([*layers, *modules])} fine-tuned"
+        middle = _middle(tuned)
+        much = middle is not None and middle > _SMALL
+        told = f"{listing([*layers, *modules])} {'rewritten' if much else 'fine-tuned'}"
+        told += f" (half of the tensors by {_percent(middle)} of their norm or more)" if much and middle else ""
     clauses.append(told + _low_rank(tuned))
     return clauses
 
@@ -180,12 +183,21 @@ def _everything(tuned: Sequence[TensorChange], comparable: int) -> str:
     if len(tuned) == 1:
         return f"{tuned[0].name} changed"
     told = "every tensor" if len(tuned) >= comparable else f"{len(tuned):,} of {comparable:,} tensors"
-    distances = [c.numbers.relative_l2 for c in tuned if c.numbers and math.isfinite(c.numbers.relative_l2)]
-    if not distances:
+    middle = _middle(tuned)
+    if middle is None:
         return f"retrained: {told} changed"
-    middle = sorted(distances)[len(distances) // 2]
     word = "fine-tuned" if middle <= _SMALL else "retrained"
-    return f"{word}: {told} changed, half of them by {middle:.2g} of their norm or more{_low_rank(tuned)}"
+    return f"{word}: {told} changed, half of them by {_percent(middle)} of their norm or more{_low_rank(tuned)}"
+
+
+def _middle(tuned: Iterable[TensorChange]) -> float | None:
+    """The median of the relative distances; None without numbers."""
+    distances = [c.numbers.relative_l2 for c in tuned if c.numbers and math.isfinite(c.numbers.relative_l2)]
+    return sorted(distances)[len(distances) // 2] if distances else None
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
 
 
 def _low_rank(tuned: Iterable[TensorChange]) -> str:

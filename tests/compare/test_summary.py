@@ -231,18 +231,25 @@ def figures(distance: float, rank: int | None = None) -> Numbers:
         ),
         (BASE, transformer(layer_1=3), 0.01, 5, "layer 1 fine-tuned, embeddings unchanged"),
         (
+            BASE,
+            transformer(layer_1=3),
+            0.7,
+            5,
+            "layer 1 rewritten (half of the tensors by 70 % of their norm or more), embeddings unchanged",
+        ),
+        (
             {f"w{n}": tensor(n, 64) for n in range(4)},
             {f"w{n}": tensor(n + 9, 64) for n in range(4)},
             0.01,
             None,
-            "fine-tuned: every tensor changed, half of them by 0.01 of their norm or more",
+            "fine-tuned: every tensor changed, half of them by 1 % of their norm or more",
         ),
         (
             {f"w{n}": tensor(n, 64) for n in range(4)},
             {f"w{n}": tensor(n + 9, 64) for n in range(4)},
             1.4,
             None,
-            "retrained: every tensor changed, half of them by 1.4 of their norm or more",
+            "retrained: every tensor changed, half of them by 140 % of their norm or more",
         ),
     ],
 )
