@@ -1,0 +1,1 @@
+"""The agent: a small daemon that follows channels and swaps the model that serves (docs/agent.md)."""
