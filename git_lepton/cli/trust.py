@@ -9,6 +9,7 @@ import click
 
 from git_lepton.cli.context import note, print_json, repository, say, work_tree
 from git_lepton.cli.verb import Verb, json_option
+from git_lepton.config.reading import parse
 from git_lepton.errors import EXIT_REFUSED, UntrustedError, UsageError
 from git_lepton.gate import trust
 from git_lepton.git.repo import Repo
@@ -50,7 +51,8 @@ def command(show: bool, revoke: bool, yes: bool, as_json: bool) -> int:
 def run(repo: Repo, *, show: bool, yes: bool, as_json: bool) -> int:
     """Show what would run in the work tree; unless `show`, allow it, asking first unless `yes`."""
     work_tree(repo)
-    found = trust.runnables(remotes.settings(repo), trust.work_tree_reader(repo))
+    text, name = remotes.settings_text(repo)
+    found = trust.runnables(parse(text, name=name), trust.work_tree_reader(repo))
     refused = trust.untrusted(repo, found)
     if as_json:
         print_json("trust", {"trusted": not refused, "runs": [_fields(each, each not in refused) for each in found]})

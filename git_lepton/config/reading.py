@@ -14,12 +14,11 @@ from typing import Any, Final
 
 from git_lepton.config import checks, lines
 from git_lepton.config.kinds import Place
+from git_lepton.config.store import FILE_NAME, MAX_BYTES
 from git_lepton.config.tables import TOP
 from git_lepton.config.values import Config
 from git_lepton.errors import UsageError
 
-FILE_NAME: Final = "lepton.toml"
-MAX_BYTES: Final = 1 << 20
 MAX_KEY_PARTS: Final = 64
 
 _WHERE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")

@@ -34,6 +34,7 @@ from git_lepton.config.kinds import (
 )
 from git_lepton.config.names import NAME_PATTERN, channel_problem, name_problem, path_problem, plain_path
 from git_lepton.config.recipes import parse_recipe
+from git_lepton.config.store import StoreSettings, url_problem
 from git_lepton.config.strategies import STRATEGIES, Option
 from git_lepton.config.values import (
     Budget,
@@ -44,7 +45,6 @@ from git_lepton.config.values import (
     MergeRule,
     ModelSettings,
     ProvenanceSettings,
-    StoreSettings,
     TeacherRule,
     VariantRule,
 )
@@ -56,12 +56,6 @@ ORIGINAL: Final = "original"
 FUNCTION: Final = r"[A-Za-z_]\w{0,99}(?:\.[A-Za-z_]\w{0,99}){0,19}:[A-Za-z_]\w{0,99}"
 """`pkg.module:function`."""
 
-# ssh may also be spelled as git's short form, [user@]host:path. A password has no place in a committed file.
-_STORE_URL: Final = re.compile(
-    r"ssh://[^\s/:@-][^\s]*|https://[^\s/@]+(?:/[^\s]*)?|file:///[^\s]*|(?:[\w.-]+@)?[A-Za-z0-9][\w.-]+:(?!:|//)[^\s-][^\s]*"
-)
-_PASSWORD: Final = re.compile(r"[a-z]+://[^/@]*:[^/@]*@")
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _StoreUrl:
@@ -70,12 +64,9 @@ class _StoreUrl:
     what: str = "an ssh, https or file address"
 
     def read(self, value: object, place: Place) -> str:
-        if not isinstance(value, str):
-            raise place.error(f"must be a string, not {kind_of(value)}")
-        if _PASSWORD.match(value):
-            raise place.error("holds a password, which everyone can read", hint="use a git credential helper")
-        if not _STORE_URL.fullmatch(value) or not value.isprintable():
-            raise place.error(f"must be {self.what}: {value[:200]!r}")
+        problem = url_problem(value)
+        if problem is not None or not isinstance(value, str):
+            raise place.error(problem or "must be a string", hint="passwords belong in a git credential helper")
         return value
 
     def schema(self) -> Schema:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from git_lepton.config.store import StoreSettings
 from git_lepton.values import Hash
 
 Direction = Literal["higher", "lower"]
@@ -13,17 +14,6 @@ When = Literal["commit", "ci"]
 OnInconclusive = Literal["warn", "fail"]
 First = Literal["record", "fail"]
 Task = Literal["classification", "regression", "ranking"]
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """`[store]`: where the weights live when they are not in the remote that holds the code.
-
-    Attributes:
-        url: an ssh, https or file address, or None: weights travel with the code.
-    """
-
-    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

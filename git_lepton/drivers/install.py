@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from git_lepton import atomic, config, proc
+from git_lepton import atomic, proc
+from git_lepton.config.store import FILE_NAME
 from git_lepton.drivers import hookfiles
 from git_lepton.drivers.worktree import Written, materialise
 from git_lepton.errors import CommandError
@@ -75,7 +76,7 @@ def config_hooks(version: tuple[int, ...]) -> dict[str, str]:
     for name in hookfiles.NAMES:
         settings[f"hook.lepton-{name}.event"] = name
         settings[f"hook.lepton-{name}.command"] = (
-            f"test ! -f {config.FILE_NAME}"
+            f"test ! -f {FILE_NAME}"
             f' || grep -qs "{hookfiles.MARK.decode()}" "$(git rev-parse --git-path hooks/{name})"'
             f" || {PROGRAM} hook {name}"
         )
@@ -180,7 +181,7 @@ def ensure_hooks(repo: Repo) -> list[str]:
 
 def _has_config_hooks(repo: Repo) -> bool:
     configured = config_get(repo, "hook.lepton-pre-push.command") is not None and git_version() >= _CONFIG_HOOKS
-    return configured and repo.work_tree is not None and (repo.work_tree / config.FILE_NAME).is_file()
+    return configured and repo.work_tree is not None and (repo.work_tree / FILE_NAME).is_file()
 
 
 def _outside(repo: Repo, key: str) -> str | None:

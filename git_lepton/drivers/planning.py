@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from git_lepton import config
+from git_lepton.config.reading import parse as parse_config
+from git_lepton.config.store import FILE_NAME
 from git_lepton.config.values import Config, GateRule, ModelSettings
 from git_lepton.errors import LeptonError, UsageError
 from git_lepton.gate.anchor import AnchorPoint, candidates
@@ -109,9 +110,9 @@ class Planner:
             UsageError: it is not valid, or `rev` leads to no tree.
         """
         if rev not in self._configs:
-            data = self._read(rev, config.FILE_NAME)
-            name = config.FILE_NAME if rev == STAGED else f"{rev}:{config.FILE_NAME}"
-            self._configs[rev] = Config() if data is None else config.parse(data, name=name)
+            data = self._read(rev, FILE_NAME)
+            name = FILE_NAME if rev == STAGED else f"{rev}:{FILE_NAME}"
+            self._configs[rev] = Config() if data is None else parse_config(data, name=name)
         return self._configs[rev]
 
     def side(self, label: str, rev: str, model: str, fallback: ModelSettings | None = None) -> Side | None:

@@ -12,7 +12,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from git_lepton import config
+from git_lepton.config.store import FILE_NAME, MAX_BYTES, store_settings
 from git_lepton.errors import UsageError
 from git_lepton.git.repo import Repo, config_get, config_get_all, config_set
 
@@ -20,24 +20,26 @@ CONFIRMED_KEY: Final = "lepton.storeUrl"
 _SCP_HOST: Final = re.compile(r"(?:[^@/:]+@)?([^/:]+):")
 
 
-def settings(repo: Repo) -> config.Config:
+def settings_text(repo: Repo) -> tuple[bytes, str]:
     """lepton.toml of the work tree, else of HEAD (while a clone is being checked out, or in a bare repository).
 
-    Raises:
-        UsageError: the file is not valid.
+    Returns:
+        Its content, empty where there is none, and how to call it in messages.
     """
     if repo.work_tree is not None:
-        path = repo.work_tree / config.FILE_NAME
+        path = repo.work_tree / FILE_NAME
         if path.is_file():
             with path.open("rb") as file:
-                return config.parse(file.read(config.MAX_BYTES + 1))
-    done = repo.git("cat-file", "blob", f"HEAD:{config.FILE_NAME}", check=False)
-    return config.parse(done.stdout if done.status == 0 else b"", name=f"HEAD:{config.FILE_NAME}")
+                return file.read(MAX_BYTES + 1), FILE_NAME
+    name = f"HEAD:{FILE_NAME}"
+    done = repo.git("cat-file", "blob", name, check=False)
+    return done.stdout if done.status == 0 else b"", name
 
 
 def store_url(repo: Repo) -> str | None:
-    """The address that lepton.toml names, confirmed or not."""
-    return settings(repo).store.url
+    """The address that lepton.toml names, confirmed or not. Raises UsageError when its table is not valid."""
+    data, name = settings_text(repo)
+    return store_settings(data, name=name).url
 
 
 def is_confirmed(repo: Repo, url: str) -> bool:
@@ -65,7 +67,7 @@ def store_remote(repo: Repo, remote: str) -> str:
     refused = unconfirmed(repo)
     if refused is not None:
         raise UsageError(
-            f"{config.FILE_NAME} sends weights to {refused}, which was not confirmed in this clone",
+            f"{FILE_NAME} sends weights to {refused}, which was not confirmed in this clone",
             hint=f"if that is right: git config {CONFIRMED_KEY} {refused}",
         )
     return store_url(repo) or remote

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from git_lepton.config import Config, StoreSettings, parse
+from git_lepton.config.reading import parse
+from git_lepton.config.store import StoreSettings
+from git_lepton.config.values import Config
 from git_lepton.errors import UsageError
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from git_lepton.config import parse, schema
+from git_lepton.config import schema
+from git_lepton.config.reading import parse
 from git_lepton.errors import UsageError
 from tests.config.test_tables import FULL
 

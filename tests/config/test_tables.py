@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from git_lepton.config import parse
 from git_lepton.config.kinds import Table, Tables
+from git_lepton.config.reading import parse
 from git_lepton.config.tables import (
     BUDGET,
     CHANNEL,

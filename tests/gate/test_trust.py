@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from git_lepton.config import parse
+from git_lepton.config.reading import parse
 from git_lepton.errors import UntrustedError
 from git_lepton.gate import trust
 from git_lepton.gate.trust import Runnable
