@@ -218,7 +218,7 @@ class MergeRule:
 class Config:
     """Everything that `lepton.toml` says."""
 
-    store: StoreSettings = StoreSettings()
+    store: StoreSettings = field(default_factory=StoreSettings)
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     channels: Mapping[str, ChannelSettings] = field(default_factory=dict)
     merge: tuple[MergeRule, ...] = ()
