@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from git_lepton.cli.comparing import Wish, comparison_options, look, show
-from git_lepton.cli.context import note, print_json, progress, relative, repository
+from git_lepton.cli.context import is_rev, note, print_json, progress, relative, repository
 from git_lepton.cli.history import history
 from git_lepton.cli.sides import check_paths
 from git_lepton.cli.verb import PathVerb
-from git_lepton.errors import EXIT_MISSING, EXIT_OK, EXIT_REFUSED
+from git_lepton.errors import EXIT_MISSING, EXIT_OK, EXIT_REFUSED, UsageError
 from git_lepton.git.repo import Repo
 from git_lepton.report.diff import files_text, stat_text
 from git_lepton.report.diff_json import commit_fields, comparison_fields
@@ -69,7 +69,11 @@ def command(
 
 
 def _revs_and_paths(repo: Repo, words: Sequence[str], paths: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """Tell revisions and ranges from the paths that follow them; paths are then from the top of the work tree."""
+    """Tell revisions and ranges from the paths that follow them; paths are then from the top of the work tree.
+
+    Raises:
+        UsageError: a word is neither, or nothing was committed yet.
+    """
     revs = []
     for word in words:
         if not _selects_commits(repo, word):
@@ -77,6 +81,8 @@ def _revs_and_paths(repo: Repo, words: Sequence[str], paths: Sequence[Path]) -> 
         revs.append(word)
     rest = words[len(revs) :]
     check_paths(rest)
+    if not revs and not is_rev(repo, "HEAD"):
+        raise UsageError("there are no commits yet")
     every = [*map(Path, rest), *paths]
     return revs, relative(repo, every) if every else []
 

@@ -171,9 +171,9 @@ def _measured(relative: float | None, scale: float, bars: int, look: Look) -> st
 
 
 def _change(relative: float) -> str:
-    """A relative change in at most `_FIGURE` columns: per cent, or how many times the norm, `×1e-09`."""
+    """A relative change in at most `_FIGURE` columns: per cent, or how many times the norm, `1e-09 x`."""
     plain = not relative or _HARDLY <= relative < _MANY_TIMES or not math.isfinite(relative)
-    return percent(relative) if plain else f"×{relative:.0e}"
+    return percent(relative) if plain else f"{relative:.0e} x"
 
 
 def _label_styles(row: Row) -> tuple[Style, ...]:
