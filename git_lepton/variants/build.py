@@ -10,6 +10,7 @@ that input, so that who stores variants builds each once.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from blake3 import blake3
 
 from git_lepton import atomic, proc
 from git_lepton.config.recipes import FORMATS, Step, parse_recipe
-from git_lepton.errors import CommandError, UsageError
+from git_lepton.errors import CommandError, RaceLostError, UsageError
 from git_lepton.values import Hash
 from git_lepton.variants import folder, quantizers
 from git_lepton.variants.values import (
@@ -75,6 +76,7 @@ def build(
         UsageError: an unknown recipe, files that are not there, examples that cannot be read, an output that is not
             empty.
         CommandError: no space left, or a worker that failed in a way that says nothing about the model.
+        RaceLostError: another build took the output's name first.
     """
     steps = parse_recipe(recipe)
     folder.check(model)
@@ -217,7 +219,12 @@ def _publish(new: Path, out: Path) -> None:
             with path.open("rb") as stream:
                 atomic.fsync_file(stream.fileno())
     atomic.fsync_dir(new)
-    atomic.replace(new, out)
+    try:
+        atomic.replace(new, out)
+    except OSError as error:
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise RaceLostError(f"another build has written {out} meanwhile") from error
+        raise
 
 
 def _sweep(parent: Path) -> None:

@@ -34,7 +34,7 @@ def tensor_errors(before: Path, after: Path) -> list[TensorError]:
         if not graph.is_float(weight.proto) or not weight.proto.dims:
             continue
         same = made.get(weight.name)
-        if same is not None and same.raw_data == weight.proto.raw_data and same.data_type == weight.proto.data_type:
+        if same == weight.proto:
             continue
         original = _numbers(numpy_helper.to_array(weight.proto))
         best: Distance | None = None

@@ -164,13 +164,15 @@ def test_external_data_moves_in_and_its_file_is_dropped(tmp_path: Path) -> None:
 
 def test_weights_too_large_for_one_file_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("git_lepton.variants.onnx_out.MAX_INLINE", 1000)
-    for recipe in ("fp16", "prune50", "ort"):
+    np.savez(tmp_path / "calibration.npz", x=random(3, 8, 64))
+    for recipe in ("fp16", "int8", "int8-static", "int4", "prune50", "ort", "ort+prune2:4+int8"):
         model = onnx_folder(tmp_path / recipe / "model", mlp())
-        outcome = inline(recipe, model, tmp_path / recipe / "out")
+        outcome = inline(recipe, model, tmp_path / recipe / "out", calibration=tmp_path / "calibration.npz")
         assert isinstance(outcome, Outcome), outcome
         assert outcome.written == ["model.onnx", "model.onnx.data"]
+        assert len(outcome.errors) == (0 if recipe == "ort" else 2)
         new = tmp_path / recipe / "out" / "new"
-        assert (new / "model.onnx").stat().st_size < 3000
+        assert (new / "model.onnx").stat().st_size < 6000
         assert run_onnx(new / "model.onnx", x=random(1, 1, 64)).shape == (1, 64)
 
 
