@@ -124,7 +124,7 @@ def ece(examples: Examples) -> float:
     import numpy as np
 
     scores = scores_of(examples)
-    if not len(scores):
+    if not len(scores) or np.isnan(scores).any():
         return float("nan")
     confidence, right = scores.max(axis=1), hits(examples)
     bins = np.clip(np.ceil(confidence * _BINS).astype("int64") - 1, 0, _BINS - 1)

@@ -18,7 +18,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from git_lepton.config.values import GateRule
 from git_lepton.errors import FormatError, LeptonError, UsageError
@@ -123,10 +123,14 @@ def main() -> int:
     sys.dont_write_bytecode = True  # a gate leaves no files in the work tree
     worker = Worker(job.top)
     for number, task in enumerate(job.tasks):
-        for event in (Event(number), _attempt(worker, task, number)):
-            told.write(json.dumps(wire.dump(event)) + "\n")
-            told.flush()
+        _tell(told, Event(number))
+        _tell(told, _attempt(worker, task, number))
     return 0
+
+
+def _tell(stream: TextIO, event: Event) -> None:
+    stream.write(json.dumps(wire.dump(event)) + "\n")
+    stream.flush()
 
 
 def _attempt(worker: Worker, task: Task, number: int) -> Event:

@@ -1,0 +1,24 @@
+"""Functions that rules in the gate's tests name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def absolute(truth: Array, outputs: Array) -> Array:
+    each: Array = np.abs(truth - outputs)
+    return each
+
+
+def matrix(truth: Array, outputs: Array) -> Array:
+    return np.zeros((2, 2))
+
+
+def size(model: Path, data: dict[str, Array]) -> float:
+    """An evaluator: of a model that is no ONNX file."""
+    return float(model.stat().st_size + len(data))
