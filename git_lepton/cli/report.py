@@ -12,16 +12,20 @@ import click
 
 from git_lepton import atomic
 from git_lepton.cli.comparing import Wish, compared, show
-from git_lepton.cli.context import note, print_json, progress, repository
+from git_lepton.cli.context import note, print_json, progress, relative, repository
 from git_lepton.cli.options import SizeType
-from git_lepton.cli.sides import of_words
+from git_lepton.cli.sides import split
 from git_lepton.cli.verb import PathVerb, json_option, quiet_option
-from git_lepton.compare.sides import Side
+from git_lepton.compare.sides import Side, at_revision
 from git_lepton.compare.values import Comparison
-from git_lepton.errors import EXIT_NOT_MEASURED, EXIT_OK, EXIT_REFUSED, UsageError
+from git_lepton.errors import EXIT_NOT_MEASURED, EXIT_OK, EXIT_REFUSED, FrameError, UsageError
 from git_lepton.git.repo import Repo
+from git_lepton.record.bundle import entries
+from git_lepton.record.record import FOLDER, parse
+from git_lepton.record.values import Record
 from git_lepton.report import html
-from git_lepton.report.review import ModelReview, ReviewReport
+from git_lepton.report.review import GateRow, ModelReview, ReviewReport
+from git_lepton.report.review_gates import gate_rows, unreadable
 from git_lepton.report.review_json import review_fields
 from git_lepton.report.review_md import comment
 from git_lepton.store.store import Store
@@ -31,6 +35,7 @@ from git_lepton.values import Hash
 _ADDRESS: Final = re.compile(r"https?://[^\s<>\"']+")
 _OBJECT: Final = re.compile(r"[0-9a-f]{40,64}")
 _SHORT: Final = 10
+_OUTDATED: Final = "the record is of other weights: git lepton gate judges these"
 _MISSING: Final = "weights of what changed are nowhere to be had, so how far it moved is not known"
 
 
@@ -96,10 +101,14 @@ def review(repo: Repo, span: str, paths: Sequence[Path], wish: Wish, *, quiet: b
         UsageError: `span` is no range of two revisions.
     """
     bar = progress(quiet)
+    (older, newer), names = _ends(repo, span)
+    chosen = relative(repo, paths) if paths else []
     with Store(repo, progress=bar, warn=note) as store:
-        before, after = _ends(repo, store, span, paths)
+        before = at_revision(store, older, chosen, name=names[0])
+        after = at_revision(store, newer, chosen, name=names[1])
         comparison = compared(store, before, after, wish, bar)
         counts = added(store, _versions(before), _versions(after))
+        gates = _gates(store, older, newer, after)
     models = [
         ModelReview(
             file,
@@ -109,16 +118,43 @@ def review(repo: Repo, span: str, paths: Sequence[Path], wish: Wish, *, quiet: b
         for file in comparison.files
     ]
     missing = _MISSING if _lacks_numbers(comparison) else ""
-    return ReviewReport(comparison, tuple(models), missing=missing)
+    return ReviewReport(comparison, tuple(models), tuple(gates), missing)
 
 
-def _ends(repo: Repo, store: Store, span: str, paths: Sequence[Path]) -> tuple[Side, Side]:
-    if ".." not in span:
+def _ends(repo: Repo, span: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The two revisions of a range as git takes them, and as people read them."""
+    dots = "..." if "..." in span else ".."
+    if dots not in span:
         raise UsageError(f"'{span}' is no range of revisions", hint=f"git lepton report {span}..HEAD")
-    before, after = of_words(repo, store, [span], paths)
-    older, dots, newer = span.partition("..." if "..." in span else "..")
-    start = f"{_shown(older)} (merge base)" if dots == "..." else _shown(older)
-    return replace(before, name=start), replace(after, name=_shown(newer))
+    revisions, _ = split(repo, [span])
+    if len(revisions) != 2:
+        raise UsageError(f"'{span}' is a file, not a range of revisions")
+    older, newer = revisions
+    start, _, end = span.partition(dots)
+    first = f"{_shown(start)} (merge base)" if dots == "..." else _shown(start)
+    return (older.name, newer.name), (first, _shown(end))
+
+
+def _gates(store: Store, older: str, newer: str, after: Side) -> list[GateRow]:
+    """What records that these commits brought say of gates; one that is not of these weights says nothing."""
+    old = {path: blob for path, _, blob in entries(store.repo, older, FOLDER)}
+    rows: list[GateRow] = []
+    for path, _, blob in entries(store.repo, newer, FOLDER):
+        if old.get(path) == blob or not path.endswith(".toml"):
+            continue
+        try:
+            record = parse(bytes(store.objects.read(blob)[1]), name=path)
+        except FrameError as error:
+            rows.append(unreadable(Path(path).stem, error.message))
+            continue
+        rows += gate_rows(record) if _is_of(record, after) else [unreadable(record.model, _OUTDATED)]
+    return rows
+
+
+def _is_of(record: Record, after: Side) -> bool:
+    """Whether the weights of a record are those of the newer side, as far as these are looked at."""
+    paths = ((f"{record.root}/{file.path}" if record.root else file.path, file) for file in record.files)
+    return all(after.files[path].manifest.blake3 == file.blake3 for path, file in paths if path in after.files)
 
 
 def _shown(rev: str) -> str:

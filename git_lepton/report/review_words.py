@@ -260,6 +260,8 @@ def footnotes(report: ReviewReport) -> list[str]:
         notes.append(f"Without figures: {report.missing}.")
     elif any(change.numbers for change in all_changes(report)):
         notes.append("Change: norm of the difference by the norm of the values before.")
+    if report.gates:
+        notes.append("Gates: as the records in these commits say; git lepton gate --range measures them again.")
     if comparison.sampled:
         notes.append("Some figures are estimates from a part of the values.")
     if comparison.same_files:

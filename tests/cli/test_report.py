@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from git_lepton.git.repo import Repo
+from git_lepton.record.bundle import BundleFile, make
+from git_lepton.record.record import path_of, to_text
+from git_lepton.record.values import Budgeted, Figure, Outcome, Record
 from git_lepton.report.review_md import MARKER
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.store import Store
@@ -90,6 +93,42 @@ def test_without_weights_the_structure_is_the_answer(
     assert "2 changed, 1 the same" in answer.out
     assert "Without figures: weights of what changed are nowhere to be had" in answer.out
     assert "█" not in answer.out
+
+
+def record_of(manifest: Manifest) -> bytes:
+    """A record of the model whose gate was passed, and whose size is too large."""
+    files = (BundleFile("m.safetensors", 0o100644, manifest.size, manifest.blake3),)
+    figure = Figure("accuracy", 0.986, 500, "m@v1", 0.984, -0.002, -0.0107, 0.0067)
+    return to_text(
+        Record(
+            model="m",
+            root="models",
+            main="m.safetensors",
+            bundle=make(files).hash,
+            rules=Hash("0" * 64),
+            files=files,
+            outcome=(Outcome("accuracy", "", "pass", figure=figure),),
+            budget=(Budgeted("size_bytes", "int8", "fail", 1000.0, 1200.0, reason="200 bytes too many"),),
+        )
+    )
+
+
+def test_gates_are_told_as_records_say(repo: Repo, history: tuple[Manifest, ...], lepton: Lepton) -> None:
+    assert repo.work_tree
+    place = repo.work_tree / path_of("m")
+    place.parent.mkdir(parents=True)
+    for manifest in (history[-1], history[0]):
+        place.write_bytes(record_of(manifest))
+        git(repo.work_tree, "add", str(place))
+        git(repo.work_tree, "commit", "-q", "-m", "record")
+    judged = lepton("report", "HEAD~3..HEAD~1").out
+    assert "| `m` | `accuracy` | ✓ pass | 0.986 | 0.984 | -0.002 [-0.0107, 0.0067] | 500 |" in judged
+    assert "| `m (int8)` | `size_bytes` | ✗ fail | 1200 |" in judged
+    assert "the record is of other weights" in lepton("report", "HEAD~3..HEAD").out
+    place.write_bytes(place.read_bytes().replace(b"0.986", b"0.999 "))
+    git(repo.work_tree, "commit", "-q", "-a", "-m", "lie")
+    assert "not spelled as git-lepton spells it" in lepton("report", "HEAD~3..HEAD").out
+    assert "#### Gates" not in lepton("report", "HEAD~4..HEAD~3").out
 
 
 @pytest.mark.parametrize(
