@@ -26,6 +26,10 @@ _LOW_RANK: Final = 8
 
 _ROUNDING: Final = {"F64": 2**-50, "F32": 2**-22, "F16": 2**-10, "BF16": 2**-7, "F8_E4M3": 2**-3, "F8_E5M2": 2**-2}
 """Relative error that rounding to a float type explains, twice the half unit in the last place."""
+_TINY: Final = {"F16": 2**-24, "F8_E4M3": 2**-9, "F8_E5M2": 2**-16}
+"""Distance of the smallest values of types with so few exponents that weights get there."""
+_BLOCKS: Final = re.compile(r"(?:I?Q|TQ)[0-9]|MXFP|NVFP|F[46](?:_|\Z)")
+"""Types of GGUF, and of safetensors below a byte, that only quantization makes."""
 _INTEGERS: Final = frozenset({"I8", "U8", "I4", "U4", "I2", "U2"})
 _SCALE: Final = re.compile(r"scale|zero_point|zp\b", re.IGNORECASE)
 """What quantization adds beside a weight."""
@@ -67,7 +71,7 @@ class Model:
     def quantized(self) -> bool:
         """Whether a float tensor became one of integers."""
         pairs = ((c.before, c.after) for c in self.of("retyped"))
-        return any(old and new and _is_float(old.dtype) and not _is_float(new.dtype) for old, new in pairs)
+        return any(old and new and _is_float(old.dtype) and _is_quantized(new.dtype) for old, new in pairs)
 
     @cached_property
     def comparable(self) -> int:
@@ -217,37 +221,42 @@ def _is_float(dtype: str) -> bool:
     return (known is not None and known.kind == "float") or dtype in ("F32_LIST", "F64_LIST")
 
 
+def _is_quantized(dtype: str) -> bool:
+    return dtype in _INTEGERS or _BLOCKS.match(dtype) is not None
+
+
 def _retyped(model: Model) -> list[str]:
     """Casts and quantization."""
     moves = Counter((c.before.dtype, c.after.dtype) for c in model.of("retyped") if c.before and c.after)
     if not moves:
         return _replaced(model)
     (old, new), most = moves.most_common(1)[0]
-    scale = {c.name for c in model.tensors} - {c.name for c in model.of("retyped")}
-    if _is_float(old) and not _is_float(new):
+    if _is_float(old) and _is_quantized(new):
         return [f"quantized to {_packed(model, new) or _spoken(new)}"]
-    if _is_float(new) and not _is_float(old):
+    if _is_float(new) and _is_quantized(old):
         return [f"dequantized to {new}"]
     told = f"{old} -> {new}"
     if len(moves) > 1:
         told += f" and {count(sum(moves.values()) - most, 'other')}"
-    whole = not scale and not model.facts and most == sum(moves.values())
+    whole = most == len(model.tensors) and not model.facts
     return [f"{'only the dtype' if whole else 'dtype'} changed: {told}{_cast(model, new)}"]
 
 
 def _cast(model: Model, dtype: str) -> str:
     """` (cast)` when the numbers show that rounding explains all of it."""
-    distances = [c.numbers.relative_l2 for c in model.of("retyped") if c.numbers]
-    if not distances or dtype not in _ROUNDING:
+    numbers = [change.numbers for change in model.of("retyped") if change.numbers]
+    if not numbers or dtype not in _ROUNDING:
         return ""
-    return " (cast)" if max(distances) <= _ROUNDING[dtype] else " (and values beyond rounding)"
+    tiny = _TINY.get(dtype, 0.0)
+    rounded = all(n.relative_l2 <= _ROUNDING[dtype] or n.max_abs <= tiny for n in numbers)
+    return " (cast)" if rounded else " (and values beyond rounding)"
 
 
 def _replaced(model: Model) -> list[str]:
     """Quantization that gave the weights new names: most float bytes went, and integers came."""
     came = Counter[str]()
     for change in model.of("added"):
-        if change.after and (change.after.dtype in _INTEGERS or change.after.dtype not in DTYPES):
+        if change.after and _is_quantized(change.after.dtype):
             came[change.after.dtype] += change.after.elements
     gone = sum(c.before.elements for c in model.of("removed") if c.before and _is_float(c.before.dtype))
     total = sum(math.prod(line.shape) for line in model.before.values())

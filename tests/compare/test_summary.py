@@ -62,6 +62,7 @@ SCENARIOS: dict[str, tuple[Tensors, Tensors, str]] = {
         "dtype changed: F32 -> BF16, added added",
     ),
     "int8": (BASE, cast(BASE, "I8", 1), "quantized to int8"),
+    "no quantization": (BASE, cast(BASE, "I64", 8), "only the dtype changed: F32 -> I64"),
     "int4": (
         {"a.weight": tensor(1, 16, 8), "norm": tensor(2, 8)},
         {
