@@ -15,19 +15,27 @@ from typing import Final
 from git_lepton.compare.phrases import Model, count, described, listing
 from git_lepton.compare.sides import Side
 from git_lepton.compare.values import Comparison, FileChange
-from git_lepton.store.manifest import TensorLine
+from git_lepton.store.manifest import TensorLine, escape_name
 
 _SHARD: Final = re.compile(r"-?[0-9]{5}-of-[0-9]{5}")
 _TOLD: Final = 3
 """Models that get a sentence each; of more, only how many."""
+_LONGEST: Final = 600
+"""Characters; real sentences have up to 200."""
 
 
 def summarise(comparison: Comparison, before: Side, after: Side) -> str:
     """Say what differs; `before` and `after` tell what stayed the same, by name.
 
     Returns:
-        One sentence without a full stop, in lower case but for names; the same for the same values.
+        One sentence without a full stop, in lower case but for names; the same for the same values. Characters of
+        names that a terminal would obey are escaped as in a manifest, and what is too long to read is cut.
     """
+    told = escape_name(_told(comparison, before, after))
+    return told if len(told) <= _LONGEST else told[: _LONGEST - 1] + "…"
+
+
+def _told(comparison: Comparison, before: Side, after: Side) -> str:
     if not comparison.files:
         return "nothing changed"
     models = [_model(files, before, after) for files in _gather(comparison.files)]

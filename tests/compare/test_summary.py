@@ -196,6 +196,15 @@ def test_pytorch(tmp_path: Path) -> None:
     )
 
 
+def test_names_that_mislead_are_escaped_and_cut(tmp_path: Path) -> None:
+    evil = {"\x1b[2J\u202e": tensor(1, 64), "stays": tensor(3, 64)}
+    assert sentence(tmp_path / "1", saved(evil), saved(evil | {"\x1b[2J\u202e": tensor(2, 64)})) == (
+        "\\x1b[2J\\u{202e} fine-tuned"
+    )
+    long = {"x" * 5000: tensor(1, 64)}
+    assert len(sentence(tmp_path / "2", saved(long), saved({"x" * 5000: tensor(2, 64)}))) == 600
+
+
 def test_files_without_tensors(tmp_path: Path) -> None:
     assert sentence(tmp_path, b"one", b"two", "model.onnx_data") == "content changed"
 
