@@ -74,25 +74,34 @@ def run(
         cwd: folder to run in; ours when None.
         env: see `Environment`.
         check: raise when the status is not 0.
-        timeout: seconds after which the command is killed; None waits for ever.
+        timeout: seconds after which the command, with all that it started, is killed; None waits for ever.
 
     Raises:
         CommandError: not found, timed out, or (with `check`) a status that is not 0.
     """
     try:
-        done = subprocess.run(  # noqa: PLW1510 - `check` is ours, to raise our own error
+        # In a group of its own, what the command started (git starts ssh) does not outlive it, nor hold its pipes open.
+        process = subprocess.Popen(
             list(argv),
-            input=b"" if input is None else input,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             cwd=cwd,
             env=merged_environment(env),
-            timeout=timeout,
+            start_new_session=timeout is not None,
         )
     except OSError as error:
         raise _not_started(argv, error) from error
-    except subprocess.TimeoutExpired as error:
-        raise CommandError(_texts(argv), -9, f"did not end within {timeout:g} seconds") from error
-    completed = Completed(done.returncode, done.stdout, done.stderr)
+    with process:
+        try:
+            stdout, stderr = process.communicate(b"" if input is None else input, timeout)
+        except subprocess.TimeoutExpired as error:
+            _kill(process, group=True)
+            raise CommandError(_texts(argv), -9, f"did not end within {timeout:g} seconds") from error
+        except BaseException:
+            _kill(process, group=timeout is not None)
+            raise
+    completed = Completed(process.returncode, stdout, stderr)
     if check and completed.status != 0:
         raise CommandError(_texts(argv), completed.status, completed.stderr.decode(errors="replace"))
     return completed
@@ -158,11 +167,7 @@ class Process:
 
     def kill(self) -> None:
         """End the command at once, with all that it started when it has its own group; `close` must still be called."""
-        if not self._own_group:
-            self._popen.kill()
-        elif self._popen.returncode is None:  # until it is waited for, its number cannot be another group's
-            with suppress(ProcessLookupError):
-                os.killpg(self._popen.pid, signal.SIGKILL)
+        _kill(self._popen, group=self._own_group)
 
     def ends(self, seconds: float) -> bool:
         """Whether the command ends by itself within `seconds`; it is not waited for, so that its group can be ended."""
@@ -194,6 +199,14 @@ def spawn(
         CommandError: it cannot be started.
     """
     return Process(argv, cwd=cwd, env=env, own_group=own_group)
+
+
+def _kill(process: subprocess.Popen[bytes], *, group: bool) -> None:
+    if not group:
+        process.kill()
+    elif process.returncode is None:  # until it is waited for, its number cannot be another group's
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _texts(argv: Sequence[Argument]) -> list[str]:

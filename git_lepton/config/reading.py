@@ -13,7 +13,7 @@ import tomllib
 from typing import Any, Final
 
 from git_lepton.config import checks, lines
-from git_lepton.config.kinds import Place
+from git_lepton.config.kinds import Place, Table
 from git_lepton.config.store import FILE_NAME, MAX_BYTES
 from git_lepton.config.tables import TOP
 from git_lepton.config.values import Config
@@ -36,6 +36,18 @@ def parse(data: bytes, *, name: str = FILE_NAME) -> Config:
     """
     if not data:
         return Config()
+    config: Config
+    config, place = read_table(data, TOP, name=name)
+    checks.check(config, place)
+    return config
+
+
+def read_table(data: bytes, table: Table, *, name: str) -> tuple[Any, Place]:
+    """Read any document of ours by its table of keys; also its place, for checks of what no single key can tell.
+
+    Raises:
+        UsageError: as `parse`.
+    """
     if len(data) > MAX_BYTES:
         raise UsageError(f"{name}: {len(data)} bytes are more than {MAX_BYTES}")
     try:
@@ -44,9 +56,7 @@ def parse(data: bytes, *, name: str = FILE_NAME) -> Config:
         line = data.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{name}:{line}: not UTF-8 at byte {error.start}") from error
     place = Place(name, text)
-    config: Config = TOP.read(_values(text, name), place)
-    checks.check(config, place)
-    return config
+    return table.read(_values(text, name), place), place
 
 
 def _values(text: str, name: str) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class Repo:
         index_file: the index in force, which may be a temporary one.
         alternates: object folders added by `GIT_ALTERNATE_OBJECT_DIRECTORIES`.
         environment: what is laid over our environment for every command.
+        timeout: seconds after which a command that ends by itself is killed, as one that failed; None waits for ever.
     """
 
     git_dir: Path
@@ -97,6 +98,7 @@ class Repo:
     index_file: Path
     alternates: tuple[Path, ...] = ()
     environment: tuple[tuple[str, str | None], ...] = field(default=(), repr=False)
+    timeout: float | None = None
     _config: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -139,9 +141,18 @@ class Repo:
             UsageError: git is not installed.
         """
         try:
-            done = proc.run(("git", *args), input=input, cwd=self.cwd, env=self._environment(env), check=False)
+            done = proc.run(
+                ("git", *args),
+                input=input,
+                cwd=self.cwd,
+                env=self._environment(env),
+                check=False,
+                timeout=self.timeout,
+            )
         except CommandError as error:
-            raise git_not_started(error) from error
+            if error.status >= 0:
+                raise git_not_started(error) from error
+            done = proc.Completed(error.status, b"", f"fatal: {error.stderr}".encode())
         if check and done.status != 0:
             raise git_error(args, done)
         return done

@@ -17,11 +17,12 @@ from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_orig
 from git_lepton.errors import FrameError
 from git_lepton.record import bundle
 from git_lepton.record.bundle import BundleFile
-from git_lepton.values import Hash
+from git_lepton.values import Hash, Oid
 
 T = TypeVar("T")
 
 _HEX64: Final = re.compile(r"[0-9a-f]{64}")
+_OID: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 MAX_ITEMS: Final = 100_000
 """Items of one list or table."""
 
@@ -100,6 +101,10 @@ def _value(hint: Any, value: object, where: str) -> object:
         if not isinstance(value, str) or not _HEX64.fullmatch(value):
             raise FrameError(f"{where} is no BLAKE3 hash")
         return Hash(value)
+    if hint is Oid:
+        if not isinstance(value, str) or not _OID.fullmatch(value):
+            raise FrameError(f"{where} is no object id")
+        return Oid(value)
     if hint is BundleFile:
         return bundle.parse_line(_of(str, value, where))
     if origin is Literal:
