@@ -82,7 +82,7 @@ def command(
         raise UsageError("--md and --json both print: choose one")
     if link and not _ADDRESS.fullmatch(link):
         raise UsageError(f"--link takes a web address, not {link!r}")
-    wish = Wish(sample=sample, histogram=html.BINS if page is not None or as_json else 0)
+    wish = Wish(sample=sample, histogram=html.BINS if page is not None else 0)
     report = replace(review(repository(), span, paths, wish, quiet=quiet), link=link)
     if page is not None:
         atomic.write_file(page, html.page(report).encode())

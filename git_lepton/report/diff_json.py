@@ -82,11 +82,11 @@ def _numbers_fields(numbers: Numbers | None) -> dict[str, Any] | None:
         "compared": numbers.compared,
         "sampled": numbers.sampled,
         "changed": numbers.changed,
-        "share": _finite(numbers.share),
-        "l2": _finite(numbers.l2),
-        "relative_l2": _finite(numbers.relative_l2),
-        "cosine": _finite(numbers.cosine),
-        "max_abs": _finite(numbers.max_abs),
+        "share": finite(numbers.share),
+        "l2": finite(numbers.l2),
+        "relative_l2": finite(numbers.relative_l2),
+        "cosine": finite(numbers.cosine),
+        "max_abs": finite(numbers.max_abs),
         "rank": numbers.rank,
         "before": _moment_fields(numbers.before),
         "after": _moment_fields(numbers.after),
@@ -95,13 +95,14 @@ def _numbers_fields(numbers: Numbers | None) -> dict[str, Any] | None:
 
 def _moment_fields(moments: Moments) -> dict[str, Any]:
     return {
-        "mean": _finite(moments.mean),
-        "deviation": _finite(moments.deviation),
+        "mean": finite(moments.mean),
+        "deviation": finite(moments.deviation),
         "zeros": moments.zeros,
         "nans": moments.nans,
         "infinities": moments.infinities,
     }
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """A figure as JSON can say it."""
     return value if math.isfinite(value) else None

@@ -1,12 +1,17 @@
-"""A review as JSON: what `report --json` prints, field by field in docs/reference.md."""
+"""A review as JSON: what `report --json` prints.
+
+The fields of the comparison (`before`, `after`, `summary`, `files` …) are those of `diff --json`. Beside them: `models`
+(of each file `path`, `size_before`, `size_after`, and `added`, the bytes that it adds to what is stored, or null),
+`added` (their sum), `gates` (what records say), `warnings` (what nobody should overlook) and `missing` (why there are
+no numbers, or "").
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from git_lepton.report.diff_json import comparison_fields
-from git_lepton.report.review import ReviewReport
+from git_lepton.report.diff_json import comparison_fields, finite
+from git_lepton.report.review import GateRow, ReviewReport
 from git_lepton.report.review_words import alarms
 
 
@@ -26,5 +31,21 @@ def review_fields(report: ReviewReport) -> dict[str, Any]:
             for model in report.models
         ],
         "added": report.added,
-        "gates": [dataclasses.asdict(row) for row in report.gates],
+        "gates": [_gate_fields(row) for row in report.gates],
+    }
+
+
+def _gate_fields(row: GateRow) -> dict[str, Any]:
+    value, baseline, drop = (None if x is None else finite(x) for x in (row.value, row.baseline, row.drop))
+    return {
+        "model": row.model,
+        "variant": row.variant,
+        "gate": row.gate,
+        "verdict": row.verdict,
+        "value": value,
+        "baseline": baseline,
+        "drop": drop,
+        "interval": None if row.interval is None else [finite(end) for end in row.interval],
+        "n": row.n,
+        "reason": row.reason,
     }

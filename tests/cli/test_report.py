@@ -124,6 +124,7 @@ def test_gates_are_told_as_records_say(repo: Repo, history: tuple[Manifest, ...]
     judged = lepton("report", "HEAD~3..HEAD~1").out
     assert "| `m` | `accuracy` | ✓ pass | 0.986 | 0.984 | -0.002 [-0.0107, 0.0067] | 500 |" in judged
     assert "| `m (int8)` | `size_bytes` | ✗ fail | 1200 |" in judged
+    assert [row["verdict"] for row in lepton("report", "HEAD~3..HEAD~1", "--json").json["gates"]] == ["pass", "fail"]
     assert "the record is of other weights" in lepton("report", "HEAD~3..HEAD").out
     place.write_bytes(place.read_bytes().replace(b"0.986", b"0.999 "))
     git(repo.work_tree, "commit", "-q", "-a", "-m", "lie")
