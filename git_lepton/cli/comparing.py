@@ -70,7 +70,7 @@ def comparison_options(command: Command) -> Command:
             "--tensors", metavar="GLOB", multiple=True, help="Only tensors whose names match, with all their figures."
         ),
         json_option,
-        click.option("--stat", is_flag=True, help="Print one line a file, without numbers."),
+        click.option("--stat", is_flag=True, help="Print one line a file; nothing is fetched or decoded."),
     ):
         command = option(command)
     return command

@@ -73,6 +73,7 @@ def command(
         tensors=tensors,
         sample=sample,
         histogram=html.BINS if page is not None else 0,
+        fetch=not stat,
     )
     repo = _repository(words, no_index)
     comparison = run(repo, words, paths, cached=cached, no_index=no_index, wish=wish, quiet=quiet)

@@ -41,7 +41,7 @@ def command(
 
     A merge is compared with its first parent. Numbers need the weights of what changed, and fetch them.
     """
-    wish = Wish(numbers=not (no_numbers or stat), tensors=tensors, sample=sample)
+    wish = Wish(numbers=not (no_numbers or stat), tensors=tensors, sample=sample, fetch=not stat)
     repo = repository()
     rev, chosen = rev_and_paths(repo, words, paths)
     with Store(repo, progress=progress(quiet), warn=note) as store:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_lepton.compare.values import FactChange
+from git_lepton.git.log import Commit
 from git_lepton.report.diff import Look, diff_text, stat_text
-from git_lepton.report.diff_json import comparison_fields
+from git_lepton.report.diff_json import commit_fields, comparison_fields
 from git_lepton.report.document import document
 from git_lepton.report.modules import LONGEST_LIST, rows
 from git_lepton.report.table import width
+from git_lepton.values import Oid
 from tests.report.comparisons import comparison, file, fine_tuned, ref, tensor
 
+ROOT = Path(__file__).resolve().parents[2]
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -144,6 +149,18 @@ def test_lines_fit(names: list[tuple[str, float | None]], columns: int, details:
     text = diff_text(one, Look(columns, details=details))
     assert all(width(line) <= max(40, columns) for line in text.split("\n"))
     assert COLOUR.sub("", diff_text(one, Look(columns, colour=True, details=details))) == text
+
+
+def test_every_field_of_the_json_is_documented() -> None:
+    def keys(value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            yield from value
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            yield from keys(inner)
+
+    documented = set(re.findall(r"`(\w+)`", (ROOT / "docs/reference.md").read_text(encoding="utf-8")))
+    commit = Commit(Oid("1"), (), "a", "e", "d", "s", "b", ())
+    assert set(keys(comparison_fields(fine_tuned()) | commit_fields(commit))) <= documented
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
