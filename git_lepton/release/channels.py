@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
-from git_lepton.errors import UsageError, VerificationError
+from git_lepton.errors import LeptonError, UsageError, VerificationError
 from git_lepton.git.objects import ObjectReader
 from git_lepton.git.refs import list_refs
 from git_lepton.git.remote import fetch_refs, ls_remote
 from git_lepton.git.repo import Repo, config_get
 from git_lepton.release import message
+from git_lepton.release.log import LogEntry, read_entry
 from git_lepton.release.message import Move
 from git_lepton.release.names import LOGS, TAGS, Version, check_name
 from git_lepton.release.tagobject import TagObject, parse_tag
@@ -36,10 +37,12 @@ class Channel:
 
     Attributes:
         model, channel: its name.
-        tag_oid: the tag object.
-        tag: that object.
-        move: what it says; None for a tag that a person made with plain `git tag`.
+        tag_oid: the tag object; for a lightweight tag the commit.
+        tag: that object; of a lightweight tag, or one that cannot be read, only target and name are set.
+        move: what it says; None for a tag that a person made with plain `git tag`, or that is not to be believed.
         log: the newest commit of the channel's log, or None.
+        last: what that commit says, or None.
+        flaw: why the channel is not to be believed, one sentence, or "".
     """
 
     model: str
@@ -48,6 +51,13 @@ class Channel:
     tag: TagObject
     move: Move | None
     log: Oid | None
+    last: LogEntry | None = None
+    flaw: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether plain git made it and nobody ever moved it otherwise: for teams that trust whoever may push."""
+        return self.move is None and not self.flaw
 
     @property
     def seq(self) -> int:
@@ -83,45 +93,70 @@ def refresh(repo: Repo, remote: str, *, model: str | None = None, channel: str |
     Raises:
         MissingError: the remote cannot be reached.
     """
-    listed = ls_remote(repo, remote, [TAGS + "*@*", LOGS + "*"])
-    there = {ref: oid for ref, oid in listed.items() if _is_wanted(ref, model, channel)}
-    mirror = f"{MIRROR}{remote}/"
-    held = {
-        ref: oid
-        for ref, oid in list_refs(repo, mirror).items()
-        if _is_wanted("refs/" + ref[len(mirror) :], model, channel)
-    }
-    local = {ref: mirror + ref.removeprefix("refs/") for ref in there}
-    stale = [ref for ref, oid in there.items() if held.get(local[ref]) != oid]
-    fetch_refs(repo, remote, [f"+{ref}:{local[ref]}" for ref in stale], haves="refs/remotes/*")
-    gone = held.keys() - set(local.values())
+
+    def is_wanted(ref: str) -> bool:
+        found = _CHANNEL.fullmatch(ref.removeprefix(TAGS).removeprefix(LOGS))
+        return found is not None and model in {None, found[1]} and channel in {None, found[2]}
+
+    mirror(repo, remote, ls_remote(repo, remote, [TAGS + "*@*", LOGS + "*"]), is_wanted)
+
+
+def mirror(repo: Repo, remote: str, listed: Mapping[str, Oid], is_wanted: Callable[[str], bool]) -> None:
+    """Keep under `refs/lepton-remote/` those refs of a remote that are wanted, as `listed` has them, and no others.
+
+    Raises:
+        MissingError: the remote cannot be reached.
+    """
+    prefix = f"{MIRROR}{remote}/"
+    there = {prefix + ref.removeprefix("refs/"): (ref, oid) for ref, oid in listed.items() if is_wanted(ref)}
+    held = {ref: oid for ref, oid in list_refs(repo, prefix).items() if is_wanted("refs/" + ref[len(prefix) :])}
+    stale = [f"+{ref}:{local}" for local, (ref, oid) in there.items() if held.get(local) != oid]
+    fetch_refs(repo, remote, stale, haves="refs/remotes/*")
+    gone = held.keys() - there.keys()
     if gone:
         commands = b"".join(b"delete " + os.fsencode(ref) + b"\n" for ref in sorted(gone))
         repo.git("update-ref", "--stdin", input=commands)
 
 
-def _is_wanted(ref: str, model: str | None, channel: str | None) -> bool:
-    found = _CHANNEL.fullmatch(ref.removeprefix(TAGS).removeprefix(LOGS))
-    return found is not None and model in {None, found[1]} and channel in {None, found[2]}
-
-
 def mirrored(repo: Repo, objects: ObjectReader, remote: str) -> list[Channel]:
-    """The channels as the remote last had them, sorted by name. Lightweight tags are passed over: nobody signed them.
-
-    Raises:
-        VerificationError: a tag object is malformed.
-    """
-    mirror = f"{MIRROR}{remote}/"
-    refs = {ref[len(mirror) :]: oid for ref, oid in list_refs(repo, mirror).items()}
+    """The channels as the remote last had them, sorted by name; what is wrong with one is its `flaw`."""
+    prefix = f"{MIRROR}{remote}/"
+    refs = {ref[len(prefix) :]: oid for ref, oid in list_refs(repo, prefix).items()}
     found = []
     for name, oid in sorted(refs.items()):
         match = _CHANNEL.fullmatch(name.removeprefix("tags/")) if name.startswith("tags/") else None
-        kind, content = objects.read(oid) if match else ("", b"")
-        if match and kind == "tag":
-            tag = parse_tag(bytes(content))
-            log = refs.get(f"lepton/log/{match[0]}")
-            found.append(Channel(match[1], match[2], oid, tag, move_of(tag, match[1], match[2]), log))
+        if match:
+            log_tip = refs.get(f"lepton/log/{match[0]}")
+            found.append(_read(repo, objects, Channel(match[1], match[2], oid, _blank(oid, match[0]), None, log_tip)))
     return found
+
+
+def _read(repo: Repo, objects: ObjectReader, channel: Channel) -> Channel:
+    """Fill in what the tag and the newest entry of the log say."""
+    name = (channel.model, channel.channel)
+    try:
+        if channel.log is not None:
+            channel = replace(channel, last=read_entry(repo, objects, channel.log))
+        kind, content = objects.read(channel.tag_oid)
+        if kind == "tag":
+            tag = parse_tag(bytes(content))
+            channel = replace(channel, tag=tag, move=move_of(tag, *name))
+        elif kind != "commit":
+            return replace(channel, flaw=f"its tag points to a {kind}")
+    except LeptonError as error:
+        return replace(channel, flaw=error.message)
+    last = channel.last
+    if last is not None and (last.move.model, last.move.channel) != name:
+        return replace(channel, flaw=f"its log is that of {last.move.model}@{last.move.channel}", last=None)
+    if last is not None and last.tag_oid != channel.tag_oid:
+        return replace(channel, flaw=f"its log ends with move {last.move.seq}, which is not this tag")
+    if channel.move is not None and last is None:
+        return replace(channel, flaw="its log is not there")
+    return channel
+
+
+def _blank(target: Oid, name: str) -> TagObject:
+    return TagObject(target, "commit", name, "", 0, "", signed=False)
 
 
 def move_of(tag: TagObject, model: str, channel: str) -> Move | None:

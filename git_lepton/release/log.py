@@ -93,6 +93,11 @@ def read(repo: Repo, objects: ObjectReader, tip: Oid) -> Iterator[LogEntry]:
         yield entry
 
 
+def read_entry(repo: Repo, objects: ObjectReader, commit: Oid) -> LogEntry:
+    """The move of one commit of a log. Raises as `read`."""
+    return _read_one(repo, objects, commit)[0]
+
+
 def _read_one(repo: Repo, objects: ObjectReader, oid: Oid) -> tuple[LogEntry, Oid | None]:
     try:
         commit = parse_commit(bytes(objects.read(oid)[1]))

@@ -8,6 +8,7 @@ who won.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from git_lepton.errors import LeptonError, RaceLostError, VerificationError
@@ -40,23 +41,37 @@ class Plan:
 
 
 def plan(wanted: Move, before: Channel | None, remote: str, *, sign: bool) -> Plan:
-    """Number the move and link it to the one before.
+    """Number the move and link it to the one before: that of the tag, or of the log where the tag is not its newest.
 
     Raises:
-        VerificationError: the channel's tag was made with plain git: it has no sequence to go on from.
+        VerificationError: the channel's tag was made with plain git, or is damaged, and there is no log to go on from.
     """
-    if before is not None and before.move is None:
+    if before is None:
+        return Plan(remote, None, replace(wanted, seq=1, prev=None), sign)
+    if before.last is not None:
+        seq, prev = before.last.move.seq, before.last.tag_oid
+    elif before.move is not None:
+        seq, prev = before.move.seq, before.tag_oid
+    else:
         raise VerificationError(
-            f"{wanted.model}@{wanted.channel} is a plain tag, which has no sequence number",
+            f"{wanted.model}@{wanted.channel} is {'a plain tag' if before.is_plain else 'damaged'}, "
+            "which has no sequence number to go on from",
             reason="malformed",
             hint=f"delete it once: git push {remote} :{channel_ref(wanted.model, wanted.channel)}",
         )
-    prev = before.tag_oid if before else None
-    return Plan(remote, before, replace(wanted, seq=before.seq + 1 if before else 1, prev=prev), sign)
+    return Plan(remote, before, replace(wanted, seq=seq + 1, prev=prev), sign)
 
 
-def carry_out(repo: Repo, objects: ObjectReader, planned: Plan) -> Channel:
+def carry_out(
+    repo: Repo, objects: ObjectReader, planned: Plan, *, approve: Callable[[Oid], None] = lambda _tag: None
+) -> Channel:
     """Make the tag and its log entry, and push both if the channel is still as it was planned from.
+
+    Args:
+        repo: where from.
+        objects: of it.
+        planned: the move.
+        approve: sees the tag object before anything is pushed, and raises what is to stop it.
 
     Raises:
         RaceLostError: somebody else moved the channel first; says who. Nothing moved.
@@ -68,6 +83,7 @@ def carry_out(repo: Repo, objects: ObjectReader, planned: Plan) -> Channel:
     ref, log_name = channel_ref(move.model, move.channel), log_ref(move.model, move.channel)
     name = f"{move.model}@{move.channel}"
     tag = make_tag(repo, name, move.commit, message.render(move), sign=planned.sign)
+    approve(tag)
     tip = log.append(repo, objects, tag, before.log if before else None)
     leases: dict[str, Oid | None] = {ref: before.tag_oid if before else None, log_name: before.log if before else None}
     results = push(repo, planned.remote, [f"{tag}:{ref}", f"{tip}:{log_name}"], atomic=True, leases=leases)
@@ -80,17 +96,17 @@ def carry_out(repo: Repo, objects: ObjectReader, planned: Plan) -> Channel:
         reason = next(iter(refused.values())).summary
         raise LeptonError(f"{planned.remote} refused to move {name}: {reason}", hint="nothing moved")
     _settle(repo, planned.remote, {ref: tag, log_name: tip})
-    return Channel(move.model, move.channel, tag, log.read_tag(objects, tag), move, tip)
+    moved = find(mirrored(repo, objects, planned.remote), move.model, move.channel)
+    assert moved is not None
+    return moved
 
 
 def _lost(name: str, now: Channel | None) -> RaceLostError:
     if now is None:
         return RaceLostError(f"{name} was deleted by somebody meanwhile; nothing moved", hint="git lepton channels")
-    what = now.move.subject if now.move else now.tag.message.partition("\n")[0]
-    return RaceLostError(
-        f"{name} was moved by {now.move.by if now.move else now.tag.tagger} first: {what}; nothing moved",
-        hint=f"git lepton log {name}",
-    )
+    what = now.move.subject if now.move else now.tag.message.partition("\n")[0] or "a plain tag"
+    by = now.move.by if now.move else now.tag.tagger or "somebody"
+    return RaceLostError(f"{name} was moved by {by} first: {what}; nothing moved", hint=f"git lepton log {name}")
 
 
 def _settle(repo: Repo, remote: str, moved: dict[str, Oid]) -> None:

@@ -153,17 +153,40 @@ def test_plain_tags_are_seen_and_not_gone_on_from(clones: tuple[Clone, Clone]) -
         bob.plan("1.0.0")
 
 
-def test_a_tag_under_another_name_is_not_believed(clones: tuple[Clone, Clone], remote: Path) -> None:
+def test_a_tag_under_another_name_is_not_believed_and_hides_no_other(clones: tuple[Clone, Clone], remote: Path) -> None:
     ada, bob = clones
     moved = ada.move("1.0.0")
     git(remote, "update-ref", "refs/tags/digits@staging", moved.tag_oid)
+    git(remote, "tag", "digits@light", "main")
+    git(remote, "update-ref", "refs/tags/digits@tree", git(remote, "rev-parse", "main^{tree}"))
     refresh(bob.repo, "origin")
-    with pytest.raises(VerificationError) as caught:
-        mirrored(bob.repo, bob.objects, "origin")
-    assert caught.value.reason == "name"
-    git(remote, "tag", "-f", "digits@staging", "main")  # lightweight
-    refresh(bob.repo, "origin")
-    assert [c.channel for c in mirrored(bob.repo, bob.objects, "origin")] == ["prod"]
+    found = {c.channel: c for c in mirrored(bob.repo, bob.objects, "origin")}
+    assert sorted(found) == ["light", "prod", "staging", "tree"]
+    assert "made for digits@prod" in found["staging"].flaw
+    assert found["staging"].move is None
+    assert (found["prod"].flaw, found["prod"].move) == ("", moved.move)
+    assert found["light"].is_plain
+    assert "tree" in found["tree"].flaw
+    with pytest.raises(VerificationError, match="damaged"):
+        plan(bob.plan("1.0.0").move, found["staging"], "origin", sign=False)
+
+
+def test_a_tag_put_there_by_hand_is_seen_and_the_next_move_goes_on_from_the_log(
+    clones: tuple[Clone, Clone], remote: Path
+) -> None:
+    ada, bob = clones
+    first, second = ada.move("1.0.0"), ada.move("1.1.0")
+    git(remote, "update-ref", REF, first.tag_oid)
+    seen = bob.channel()
+    assert seen is not None
+    assert "log ends with move 2" in seen.flaw
+    git(remote, "tag", "-f", "digits@prod", "main")
+    seen = bob.channel()
+    assert seen is not None
+    assert (seen.move, seen.is_plain, "log ends" in seen.flaw) == (None, False, True)
+    third = bob.move("1.0.0")
+    assert third.move is not None
+    assert (third.seq, third.move.prev, third.flaw) == (3, second.tag_oid, "")
 
 
 def test_a_tag_that_points_elsewhere_than_it_says_is_not_believed(clones: tuple[Clone, Clone]) -> None:
