@@ -103,12 +103,17 @@ def what_happened(file: FileChange) -> str:
         parts.append(_kinds(file.tensors, file.same))
     elif file.same:
         parts.append(f"all {counted(file.same, 'tensor')} the same")
-    if file.facts:
-        topics = ("nodes" if fact.topic == "node" else fact.topic for fact in file.facts)
-        parts.append(f"other {', '.join(dict.fromkeys(topics))}")
-    if file.opaque:
-        parts.append("other bytes")
-    return ", ".join(parts) or "changed"
+    return "; ".join(filter(None, (", ".join(parts), _beside(file)))) or "changed"
+
+
+def _beside(file: FileChange) -> str:
+    """What differs beside the tensors: `producer, outputs and nodes differ`."""
+    topics = list(dict.fromkeys("nodes" if fact.topic == "node" else fact.topic for fact in file.facts))
+    topics += ["other bytes"] if file.opaque else []
+    if not topics:
+        return ""
+    one = len(topics) == 1 and not topics[0].endswith("s")
+    return f"{' and '.join(filter(None, (', '.join(topics[:-1]), topics[-1])))} {'differs' if one else 'differ'}"
 
 
 def layer_words(layer: Layer) -> str:

@@ -189,4 +189,6 @@ def test_what_one_cannot_see_is_written_out() -> None:
 
 
 def test_what_happened_to_a_file() -> None:
-    assert what_happened(fine_tune().models[0].change) == "18 changed, 1 added, 1 reshaped, 10 the same, other metadata"
+    assert (
+        what_happened(fine_tune().models[0].change) == "18 changed, 1 added, 1 reshaped, 10 the same; metadata differs"
+    )
