@@ -1,10 +1,4 @@
-"""A review as JSON: what `report --json` prints.
-
-The fields of the comparison (`before`, `after`, `summary`, `files` …) are those of `diff --json`. Beside them: `models`
-(of each file `path`, `size_before`, `size_after`, and `added`, the bytes that it adds to what is stored, or null),
-`added` (their sum), `gates` (what records say), `warnings` (what nobody should overlook) and `missing` (why there are
-no numbers, or "").
-"""
+"""A review as JSON: what `report --json` prints, field by field in docs/reference.md."""
 
 from __future__ import annotations
 
