@@ -45,7 +45,9 @@ _BARS: Final = ((110, 20), (60, 10), (0, 6))
 _WIDE: Final = _BARS[0][0]
 _FEWEST: Final = 16
 """Columns of a name, at least."""
-_HARDLY, _MANY_TIMES = 1e-6, 99.5
+_HARDLY: Final = 1e-6
+_MANY_TIMES: Final = 99.5
+"""Outside of these, a relative change is no longer told in per cent."""
 _ALL: Final = 0.9995
 _FACTS: Final = 12
 """Facts beside the tensors that are shown of a file."""
