@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from git_lepton.config.values import ModelSettings
 from git_lepton.drivers import staging
 from git_lepton.drivers.gating import Gating, Judged, text_of
-from git_lepton.drivers.planning import Plan, Planner
+from git_lepton.drivers.planning import Plan, Planner, fault_of
 from git_lepton.errors import EXIT_OK, UsageError
 from git_lepton.gate.anchor import head_commit
 from git_lepton.git.repo import Repo
@@ -33,9 +33,15 @@ def gate_staged(repo: Repo, store: Store, say: Say) -> int:
         LeptonError: something could not be read, built or measured at all.
         OSError: no space on the disk.
     """
-    staging.forget(repo)
     with Gating(repo, store, say=say) as gating:
-        found = judge_staged(repo, gating)
+        parent = head_commit(repo)
+        plans = [plan for plan in plans_staged(gating, parent) if needs_judging(gating, plan, parent)]
+        kept = {plan.settings.name: text for plan in plans if (text := held_before(gating, plan, parent))}
+        found = [
+            gating.judge(plan, origins=origins_of(gating.planner, plan, parent))
+            for plan in plans
+            if plan.settings.name not in kept
+        ]
         for judged in found:
             say(judged_text(judged.outcome, judged.record, known=judged.known))
         refused = [judged for judged in found if judged.outcome.stops]
@@ -43,15 +49,11 @@ def gate_staged(repo: Repo, store: Store, say: Say) -> int:
             say(refusal_text(judged.outcome, judged.record))
         if refused:
             return 1
+        for model, text in kept.items():
+            say(f"the record of {model} was put back: the model is the one that was judged, and nobody edits records")
+            _stage(repo, path_of(model), text, say)
         write_records(repo, gating, found, say)
     return EXIT_OK
-
-
-def judge_staged(repo: Repo, gating: Gating) -> list[Judged]:
-    """Judge the models that are staged and need it."""
-    parent = head_commit(repo)
-    plans = [plan for plan in plans_staged(gating, parent) if needs_judging(gating, plan, parent)]
-    return [gating.judge(plan, origins=origins_of(gating.planner, plan, parent)) for plan in plans]
 
 
 def plans_staged(
@@ -90,6 +92,13 @@ def needs_judging(gating: Gating, plan: Plan, parent: Oid | None) -> bool:
     return staged != before and not gating.is_ours(staged)
 
 
+def held_before(gating: Gating, plan: Plan, parent: Oid | None) -> bytes | None:
+    """The text of the parent's record, where that is the record of what is staged."""
+    name = plan.settings.name
+    before, _ = gating.planner.record_at(name, parent) if parent is not None else (None, "")
+    return text_of(before) if before is not None and not fault_of(before, plan) else None
+
+
 def origins_of(planner: Planner, plan: Plan, parent: Oid | None) -> Origins:
     """What made the model: as recorded when its files last changed, else what is staged now."""
     before, _ = planner.record_at(plan.settings.name, parent) if parent is not None else (None, "")
@@ -103,8 +112,12 @@ def write_records(repo: Repo, gating: Gating, found: Sequence[Judged], say: Say)
     texts = {path_of(judged.record.model): text_of(judged.record) for judged in found}
     for path, text in texts.items():
         gating.note_record(text)
-        if not staging.stage(repo, path, text):
-            say(f"{path} was changed in the work tree, and is left as it is there; the commit has the one made now")
+        _stage(repo, path, text, say)
+
+
+def _stage(repo: Repo, path: str, text: bytes, say: Say) -> None:
+    if not staging.stage(repo, path, text):
+        say(f"{path} was changed in the work tree, and is left as it is there; the commit has the one made now")
 
 
 def unjudged(repo: Repo, store: Store) -> dict[str, str]:

@@ -17,13 +17,14 @@ from typing import Final
 
 from git_lepton import atomic
 from git_lepton.drivers.worktree import work_tree
-from git_lepton.git.indexfile import IndexEntry, ls_files
+from git_lepton.git.indexfile import IndexEntry, ls_files, patch_stat
 from git_lepton.git.lstree import ls_tree
 from git_lepton.git.repo import Repo
 from git_lepton.values import Oid
 
 NOTE: Final = "lepton-staged"
-"""File in the git folder of a work tree: `<oid> <path>` and a zero byte for each file that a hook staged."""
+"""File in the git folder of a work tree: a line `<oid> <path>` for each file that a hook staged; the script of the
+post-commit hook reads it too. A line of a commit that was not made in the end does no harm: HEAD has not its blob."""
 
 _MODE: Final = 0o100644
 _FILE_MODES: Final = (0o100644, 0o100755)
@@ -34,7 +35,7 @@ def stage(repo: Repo, path: str, data: bytes) -> bool:
 
     Args:
         repo: whose index; `repo.index_file` is the one that git named.
-        path: from the top of the work tree.
+        path: from the top of the work tree; one without line ends.
         data: the file's content, as git shall keep it.
 
     Returns:
@@ -50,14 +51,20 @@ def stage(repo: Repo, path: str, data: bytes) -> bool:
     if sparse:
         repo.git("update-index", "--skip-worktree", "--", raw)
     _note(repo, raw, blob)
-    return sparse or _replace(work_tree(repo) / path, old, data, always=conflict)
+    if sparse:
+        return True
+    target = work_tree(repo) / path
+    written = _replace(target, old, data, always=conflict)
+    if written:
+        patch_stat(repo, {raw: target.lstat()}, {raw: blob})
+    return written
 
 
 def settle(repo: Repo) -> list[str]:
     """After a commit: where HEAD has what a hook staged and the real index does not, put it there; returns those."""
     note = repo.git_dir / NOTE
     try:
-        lines = note.read_bytes().split(b"\0")[:-1]
+        lines = note.read_bytes().splitlines()
     except FileNotFoundError:
         return []
     done = []
@@ -71,11 +78,6 @@ def settle(repo: Repo) -> list[str]:
             done.append(os.fsdecode(path))
     note.unlink(missing_ok=True)
     return done
-
-
-def forget(repo: Repo) -> None:
-    """Drop what an earlier commit, which was not made in the end, has noted."""
-    (repo.git_dir / NOTE).unlink(missing_ok=True)
 
 
 def _entry(repo: Repo, path: bytes) -> IndexEntry | None:
@@ -95,7 +97,7 @@ def _put(repo: Repo, path: bytes, blob: Oid) -> None:
 
 def _note(repo: Repo, path: bytes, blob: Oid) -> None:
     with (repo.git_dir / NOTE).open("ab") as stream:
-        stream.write(f"{blob} ".encode("ascii") + path + b"\0")
+        stream.write(f"{blob} ".encode("ascii") + path + b"\n")
 
 
 def _replace(target: Path, old: bytes | None, new: bytes, *, always: bool) -> bool:

@@ -33,8 +33,6 @@ from git_lepton.variants.values import RECIPE_VERSION, Built, ModelFolder, Skipp
 CACHE: Final = "cache/variants"
 _WORST: Final = 5
 _DIGITS: Final = 4
-_PASSING: Final = ("its process was killed", "it did not end")
-"""How reasons begin that another try may not meet: these are not remembered."""
 
 
 class VariantBuilder:
@@ -81,7 +79,7 @@ class VariantBuilder:
             variant = Variant(recipe, RECIPE_VERSION, skipped=made.reason)
         else:
             variant = self._keep(settings, original.bundle, made, out)
-        if not variant.skipped.startswith(_PASSING):
+        if not (isinstance(made, Skipped) and made.passing):
             self._note(key, variant)
         return variant
 
