@@ -10,7 +10,7 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from git_lepton.compare.values import Comparison, FactChange, FileChange, Moments, Numbers, TensorChange
@@ -85,13 +85,15 @@ def diff_text(comparison: Comparison, look: Look) -> str:
 def files_text(comparison: Comparison, look: Look) -> str:
     """The files of it, without the sentence."""
     scale = max((_largest(file.tensors) for file in comparison.files), default=0.0)
-    return "\n\n".join("\n".join(_file_lines(file, scale, look)) for file in comparison.files)
+    return "\n\n".join(
+        "\n".join(_file_lines(file, _happened(comparison, file), scale, look)) for file in comparison.files
+    )
 
 
 def stat_text(comparison: Comparison, look: Look) -> str:
     """One line a file, and the sentence."""
     lines = [
-        (visible(file.path), "|", _sizes(file), what_happened(file), _relative_words(file.tensors))
+        (visible(file.path), "|", _sizes(file), _happened(comparison, file), _relative_words(file.tensors))
         for file in comparison.files
     ]
     text = "\n".join(_cut(line, look.columns) for line in table(lines, indent=1).split("\n")) if lines else ""
@@ -99,11 +101,14 @@ def stat_text(comparison: Comparison, look: Look) -> str:
 
 
 def _headline(comparison: Comparison, look: Look) -> str:
-    sides = f"{visible(comparison.before)} → {visible(comparison.after)}: "
-    text = textwrap.fill(sides + sentence(comparison.summary), max(NARROWEST, look.columns))
+    """The sides and the sentence; on two lines or more where they do not fit on one."""
+    columns = max(NARROWEST, look.columns)
+    sides = f"{visible(comparison.before)} → {visible(comparison.after)}:"
+    told = sentence(comparison.summary)
+    gap = " " if width(sides) + 1 + width(told) <= columns else "\n"
     notes = ["some figures are estimates from a part of the values"] if comparison.sampled else []
-    first = look.paint(text[: len(sides)], "dim") if text.startswith(sides) else ""
-    return "\n".join([first + look.paint(text[len(sides) if first else 0 :], "bold"), *notes])
+    wrapped = textwrap.fill(told, columns, break_on_hyphens=False)
+    return "\n".join([f"{look.paint(sides, 'dim')}{gap}{look.paint(wrapped, 'bold')}", *notes])
 
 
 def sentence(text: str) -> str:
@@ -111,11 +116,17 @@ def sentence(text: str) -> str:
     return " ".join(map(visible, text.split()))
 
 
-def _file_lines(file: FileChange, scale: float, look: Look) -> Iterable[str]:
+def _happened(comparison: Comparison, file: FileChange) -> str:
+    """What became of a file; of two files that were named, nobody wants to hear that they have two names."""
+    alone = (file.before, file.after) == (comparison.before, comparison.after)
+    return what_happened(replace(file, before=file.after) if alone else file)
+
+
+def _file_lines(file: FileChange, happened: str, scale: float, look: Look) -> Iterable[str]:
     columns = max(NARROWEST, look.columns)
     yield look.paint(_middle_cut(visible(file.path), columns), "bold")
-    words = f"{_sizes(file)}, {what_happened(file)}"
-    yield from textwrap.wrap(words, columns, initial_indent="  ", subsequent_indent="  ")
+    words = f"{_sizes(file)}, {happened}"
+    yield from textwrap.wrap(words, columns, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
     for fact in file.facts[:_FACTS]:
         yield _cut(f"  {_fact_words(fact)}", columns)
     if len(file.facts) > _FACTS:

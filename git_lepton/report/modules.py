@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from git_lepton.compare.values import FileChange, TensorChange
-from git_lepton.report.layers import Layer, elements, has_new_values, layers, relative_l2
+from git_lepton.report.layers import Layer, has_new_values, layers, relative_l2
 from git_lepton.report.review_words import by_importance, visible
 
 FEW_TENSORS: Final = 16
@@ -54,7 +54,7 @@ class _Node:
 
     layer: Layer | None = None
     below: dict[str, _Node] = field(default_factory=dict)
-    weight: tuple[float, int, int] = (-2.0, 0, 0)
+    weight: tuple[float, bool] = (-2.0, False)
 
 
 def rows(file: FileChange, *, everything: bool = False) -> list[Row]:
@@ -75,15 +75,10 @@ def rows(file: FileChange, *, everything: bool = False) -> list[Row]:
     return list(_below(top, 0, everything, everything or len(file.tensors) <= FEW_TENSORS))
 
 
-def _weight(layer: Layer) -> tuple[float, int, int]:
-    """What orders layers: size of the change, then how many have other values at all, then elements."""
+def _weight(layer: Layer) -> tuple[float, bool]:
+    """What orders layers: size of the change, then whether there are other values at all; the rest is file order."""
     relative = layer.relative_l2
-    return (-1.0 if relative is None else relative, *_counts(layer.changes))
-
-
-def _counts(changes: Iterable[TensorChange]) -> tuple[int, int]:
-    new = [change for change in changes if has_new_values(change)]
-    return len(new), sum(map(elements, new))
+    return (-1.0 if relative is None else relative, any(map(has_new_values, layer.changes)))
 
 
 def _parts(name: str) -> list[str]:
@@ -93,7 +88,7 @@ def _parts(name: str) -> list[str]:
 
 def _below(node: _Node, depth: int, everything: bool, open_layers: bool) -> Iterator[Row]:
     """The rows under a node, the most changed first."""
-    children = sorted(node.below.items(), key=lambda item: tuple(-number for number in item[1].weight))
+    children = sorted(node.below.items(), key=lambda item: item[1].weight, reverse=True)
     shown = len(children) if everything or len(children) <= LONGEST_LIST else LONGEST_LIST - 1
     for part, child in children[:shown]:
         label, inner = _joined(part, child)

@@ -65,7 +65,7 @@ def test_a_range_that_begins_where_a_branch_left(lepton: Lepton, repo: Repo, his
     commit(repo, model_bytes(rows=256, layer_1=7, layer_0=5), history[1])
     assert changed(lepton("diff", "--json", "main...side").json) == [LAYER[0]]
     assert changed(lepton("diff", "--json", "main..side").json) == [LAYER[0], LAYER[1], LAYER[2]]
-    assert lepton("diff", "main...side").out.startswith("main...side → side: ")
+    assert lepton("diff", "main...side").out.startswith("main...side → side:")
     git(Path.cwd(), "checkout", "-q", "--orphan", "other")
     git(Path.cwd(), "commit", "-qm", "no parent")
     answer = lepton("diff", "main...other")
@@ -137,7 +137,7 @@ def test_words_that_make_no_sense(lepton: Lepton, history: tuple[Manifest, ...],
 
 def test_forms(lepton: Lepton, history: tuple[Manifest, ...], tmp_path: Path) -> None:
     text = lepton("diff", "HEAD~2", "HEAD").out
-    assert text.startswith("HEAD~2 → HEAD: ")
+    assert text.startswith("HEAD~2 → HEAD:")
     assert "layer_2.weight  ██████████" in text
     assert "\x1b" not in text
     stat = lepton("diff", "--stat", "HEAD~2", "HEAD").out
@@ -171,7 +171,7 @@ def test_output_that_knows_only_ascii(history: tuple[Manifest, ...]) -> None:
         capture_output=True,
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
     )
-    assert b"HEAD~2 -> HEAD: " in done.stdout
+    assert b"HEAD~2 -> HEAD:" in done.stdout
     assert b"layer_2.weight  ##########" in done.stdout
 
 
