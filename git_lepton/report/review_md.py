@@ -46,6 +46,8 @@ MARKER: Final = "<!-- git-lepton report -->"
 """The first line of every comment."""
 MAX_CHARACTERS: Final = 60_000
 _MOST_ALARMS: Final = 10
+_MOST_TENSORS: Final = 1_000
+_LONGEST_SUMMARY: Final = 2_000
 _FRAME: Final = 4_000
 """Room kept for headings, the last lines and the heads of tables."""
 _CODE_ESCAPES: Final = {ord("`"): "\\x60", ord("|"): "\\x7c"}
@@ -61,8 +63,8 @@ class _Section:
         title: its heading.
         noun: what a row is, for counting what was left out.
         columns: titles; one that ends with `>` is aligned right.
-        rows: cells as Markdown, the most important row first.
-        most: no more rows than this, however much room there is.
+        rows: cells as Markdown, the most important row first; those that no comment has room for may be absent.
+        total: how many rows there would be.
         folded: shown when the reader asks for it.
     """
 
@@ -70,13 +72,13 @@ class _Section:
     noun: str
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
-    most: int
+    total: int
     folded: bool = False
 
     @property
     def lines(self) -> list[str]:
         """Its rows as lines."""
-        return [f"| {' | '.join(cells)} |" for cells in self.rows[: self.most]]
+        return [f"| {' | '.join(cells)} |" for cells in self.rows]
 
     def text(self, rows: Sequence[str]) -> list[str]:
         """The lines of the section with these rows."""
@@ -92,7 +94,9 @@ class _Section:
 
 def comment(report: ReviewReport, limit: int = MAX_CHARACTERS) -> str:
     """The comment, shorter than `limit` characters, ending with a line end."""
-    head = [MARKER, f"### Models: {code(sides(report))}", "", f"**{prose(report.comparison.summary)}**", ""]
+    summary = report.comparison.summary
+    short = summary if len(summary) <= _LONGEST_SUMMARY else f"{summary[:_LONGEST_SUMMARY]}…"
+    head = [MARKER, f"### Models: {code(sides(report))}", "", f"**{prose(short)}**", ""]
     warnings = alarms(report)
     head += [line for alarm in warnings[:_MOST_ALARMS] for line in (f"⚠ {prose(alarm)}", "")]
     room = limit - _FRAME - sum(len(line) + 1 for line in head)
@@ -106,8 +110,8 @@ def comment(report: ReviewReport, limit: int = MAX_CHARACTERS) -> str:
                 break
             rows.append(line)
         body += section.text(rows)
-        if len(rows) < len(section.rows):
-            dropped.append(_left_out(len(section.rows), len(rows), section.noun))
+        if len(rows) < section.total:
+            dropped.append(_left_out(section.total, len(rows), section.noun))
     return "\n".join([*head, *body, *_last_lines(report, dropped)])
 
 
@@ -144,7 +148,7 @@ def _models(report: ReviewReport) -> _Section:
     if len(rows) > 1:
         rows.append(("**all**", "", *total_cells(report)))
     columns = ("file", "what happened", "before>", "after>", "±>", "adds to the repository>")
-    return _Section("Weights", "file", columns, rows, most=100)
+    return _Section("Weights", "file", columns, rows[:100], len(rows))
 
 
 def _gates(report: ReviewReport) -> _Section:
@@ -154,7 +158,7 @@ def _gates(report: ReviewReport) -> _Section:
         gate, verdict, *figures, reason = gate_cells(row)
         model = f"{row.model} ({row.variant})" if row.variant else row.model
         rows.append((code(model), code(gate), prose(verdict), *figures, prose(reason)))
-    return _Section("Gates", "gate", columns, rows, most=100)
+    return _Section("Gates", "gate", columns, rows[:100], len(rows))
 
 
 def _layers(report: ReviewReport) -> _Section:
@@ -172,7 +176,7 @@ def _layers(report: ReviewReport) -> _Section:
         file = (code(layer.file),) if several else ()
         rows.append((code(layer.name), *file, change, prose(layer_words(layer))))
     columns = ("layer", *(("file",) if several else ()), "change", "tensors")
-    return _Section("Layers that changed most", "layer", columns, rows, most=20)
+    return _Section("Layers that changed most", "layer", columns, rows[:20], len(rows))
 
 
 def _facts(report: ReviewReport) -> _Section:
@@ -183,7 +187,7 @@ def _facts(report: ReviewReport) -> _Section:
             file = (code(model.change.path),) if several else ()
             rows.append((*file, prose(fact.topic), *map(_fact_code, (fact.key, fact.before, fact.after))))
     columns = (*(("file",) if several else ()), "what", "which", "before", "after")
-    return _Section("Beside the tensors", "fact", columns, rows, most=50)
+    return _Section("Beside the tensors", "fact", columns, rows[:50], len(rows))
 
 
 def _fact_code(text: str | None) -> str:
@@ -194,10 +198,10 @@ def _tensors(report: ReviewReport) -> _Section:
     changes = by_importance(all_changes(report))
     several = len({model.change.path for model in report.models if model.change.tensors}) > 1
     measured = any(change.numbers is not None for change in changes)
-    rows = [_tensor_cells(change, several=several, measured=measured) for change in changes]
+    rows = [_tensor_cells(change, several=several, measured=measured) for change in changes[:_MOST_TENSORS]]
     figures = ("change>", "values changed>", "max \\|Δ\\|>", "cosine>") if measured else ()
     columns = ("tensor", *(("file",) if several else ()), "what happened", *figures, "type", "remark")
-    return _Section(f"Tensors ({len(rows):,})", "tensor", columns, rows, most=len(rows), folded=True)
+    return _Section(f"Tensors ({len(changes):,})", "tensor", columns, rows, len(changes), folded=True)
 
 
 def _tensor_cells(change: TensorChange, *, several: bool, measured: bool) -> tuple[str, ...]:

@@ -53,6 +53,8 @@ def revealed(text: str) -> str:
     A reviewer must see what differs, so this goes further than what a terminal needs: zero-width characters and marks
     of reading direction are escaped too.
     """
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(
         char.encode("unicode_escape").decode("ascii") if unicodedata.category(char) in _INVISIBLE else char
         for char in text

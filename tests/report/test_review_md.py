@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from git_lepton.compare.values import TensorChange
+from git_lepton.compare.values import FactChange, TensorChange
 from git_lepton.report.layers import layer_of, layers, most_changed
 from git_lepton.report.review import ReviewReport
 from git_lepton.report.review_md import MARKER, MAX_CHARACTERS, code, comment, prose
@@ -116,6 +116,13 @@ def test_a_comment_is_never_too_long_for_a_host(tensors: int) -> None:
         assert "Left out here: 19,980 of 20,000 layers" in text
         assert len(text) > MAX_CHARACTERS * 0.8, "room is used"
     assert set(Outline(rendered(text)).tags) <= ALLOWED
+
+
+def test_a_comment_of_the_worst_names_is_not_too_long_either() -> None:
+    names = [f"{n}" + "|\u202e" * 5_000 for n in range(1_000)]
+    facts = [FactChange(name, name, name, name) for name in names]
+    report = review([changed(name, nans=1) for name in names], facts=facts, summary="|" * 70_000, path=names[0])
+    assert len(comment(report)) < MAX_CHARACTERS
 
 
 def test_the_least_important_goes_first() -> None:
