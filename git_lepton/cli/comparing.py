@@ -117,7 +117,7 @@ def _lacking(store: Store | None, before: Side, after: Side) -> set[Hash]:
 def _bring(store: Store, wanted: Mapping[Hash, AbstractSet[Hash]], lacking: AbstractSet[Hash]) -> str:
     """Have these streams here; returns why that cannot be, or nothing."""
     try:
-        for digest in wanted.keys() & lacking:
+        for digest in sorted(wanted.keys() & lacking):
             bring_streams(store, digest, wanted[digest])
     except MissingError as error:
         return error.message
