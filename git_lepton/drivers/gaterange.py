@@ -46,6 +46,8 @@ _WORST_FIRST: Final = (
     EXIT_OK,
 )
 _SHORT: Final = 10
+_LOOK_BACK: Final = 20
+"""Commits that changed a model and are looked at for the one that a record was judged against."""
 _CLOSE: Final = 1e-4
 """How far a figure without bounds may lie from the recorded one, by its size."""
 
@@ -251,7 +253,7 @@ class RangeJudge:
         """Where a record says something else than what is measured now."""
         measured = judged.record
         same_question = plan.settings == own.settings and plan.data == own.data
-        if not same_question or record.anchor != measured.anchor:
+        if not same_question or _bundle_of(record) != _bundle_of(measured):
             anchored = self._anchored(record, own)
             if anchored is None:
                 yield from _differences(record, measured, verdicts=False)
@@ -264,16 +266,17 @@ class RangeJudge:
         if record.anchor is None:
             return replace(own, baseline=None)
         points = [*self._anchor(), *candidates(self._repo, own.settings, self.after)]
-        points += [AnchorPoint(f"{self.after[:_SHORT]}~", parent) for parent in self._parents()]
+        points += [AnchorPoint(commit[:_SHORT], commit) for commit in self._changing(own.settings)]
         for point in points:
             side = self._planner.side(point.label, point.commit, own.settings.name, own.settings)
             if side is not None and side.located.bundle.hash == record.anchor.bundle:
                 return replace(own, baseline=side)
         return None
 
-    def _parents(self) -> list[Oid]:
-        """Commits of the range, the newest first, and their parents: what a commit in it was judged against."""
-        lines = self._repo.git("rev-list", "--parents", "--max-count=200", f"{self._before}..{self.after}").stdout
+    def _changing(self, settings: ModelSettings) -> list[Oid]:
+        """The last commits that changed the model's files, and their parents: what one of them was judged against."""
+        command = ("--literal-pathspecs", "rev-list", "--parents", f"--max-count={_LOOK_BACK}", self.after, "--")
+        lines = self._repo.git(*command, settings.root or ".").stdout
         return [Oid(oid) for oid in dict.fromkeys(lines.decode("ascii").split())]
 
     def _rebuilt_faults(self, record: Record, plan: Plan) -> Iterator[Fault]:
@@ -282,6 +285,11 @@ class RangeJudge:
             again = self._gating.build(plan, variant.recipe)
             if (again.version, again.tools) == (variant.version, variant.tools) and not _same_bytes(again, variant):
                 yield Fault(f"variant {variant.recipe}: building it again gives other bytes", EXIT_REFUSED)
+
+
+def _bundle_of(record: Record) -> Hash | None:
+    """The bundle that a record's model was judged against."""
+    return None if record.anchor is None else record.anchor.bundle
 
 
 def _same_bytes(one: Variant, two: Variant) -> bool:

@@ -12,7 +12,7 @@ from git_lepton.record.record import parse
 from git_lepton.record.values import Record
 from tests.drivers.conftest import Work
 
-CLASSES, PIXELS = 4, 16
+CLASSES, PIXELS = 4, 256
 ATTRIBUTES = b"*.onnx filter=lepton diff=lepton -text\n*.npz filter=lepton -text\n"
 RECORD = ".lepton/records/m.toml"
 
@@ -22,7 +22,7 @@ root = "models/m"
 files = ["*.onnx", "labels.json"]
 main = "m.onnx"
 [model.m.budget]
-size_bytes = { original = 4000 }
+size_bytes = { original = 8000 }
 """
 """Rules that need no evaluation, so that hooks are tried without starting a runtime."""
 

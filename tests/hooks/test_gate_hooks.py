@@ -21,7 +21,7 @@ MODEL, LABELS = "models/m/m.onnx", "models/m/labels.json"
 
 @pytest.fixture
 def gated(work: Work) -> Work:
-    """A repository whose model may not grow beyond 4,000 bytes."""
+    """A repository whose model may not grow beyond 8,000 bytes."""
     return start(work)
 
 

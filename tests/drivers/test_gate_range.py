@@ -1,0 +1,206 @@
+"""`git lepton gate --range`: what a skipped hook, an edited record, a loosened rule or a squash let in is found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from git_lepton.gate import verdicts
+from git_lepton.gate.verdicts import gate_hash
+from git_lepton.store.store import Store
+from tests.drivers.conftest import Work
+from tests.drivers.gatekit import ACCURACY, RECORD, examples, onnx_bytes, seen, start
+from tests.support import git
+
+MODEL = "models/m/m.onnx"
+WITH_VARIANT = ACCURACY.replace(b'main = "m.onnx"\n', b'main = "m.onnx"\nvariants = ["fp16"]\n')
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Where a judged repository is kept, so that it is made once."""
+    return {"folder": tmp_path_factory.mktemp("template") / "work"}
+
+
+@pytest.fixture
+def judged(make: Callable[..., Work], template: dict[str, Path], tmp_path: Path) -> Work:
+    """A repository with a judged model and a good second version of it."""
+    kept = template["folder"]
+    if not kept.exists():
+        made = start(make("first"), WITH_VARIANT)
+        made.write(MODEL, onnx_bytes(1))
+        made.git("commit", "-qam", "good")
+        git(tmp_path, "clone", "-q", "--mirror", str(made.folder / ".git"), str(kept), env=made.env)
+    work = make("work", clone=kept, options=("-c", "filter.lepton.process=", "-c", "filter.lepton.required=false"))
+    for name in ("filter.lepton.process", "filter.lepton.required"):
+        work.git("config", "--unset-all", name)
+    work.git("fetch", "-q", "origin", "+refs/lepton/*:refs/lepton/*")
+    work.git("lepton", "init")
+    work.git("lepton", "checkout")
+    return work
+
+
+def ci(work: Work, commits: str = "HEAD~1..HEAD", *options: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and what was found about the model."""
+    done = work.run("lepton", "gate", "--range", commits, "--json", *options)
+    found = json.loads(done.stdout) if done.stdout else {"models": [{"faults": [{"text": done.stderr.decode()}]}]}
+    return done.returncode, found["models"][0]
+
+
+def faults(found: dict[str, Any]) -> str:
+    return " | ".join(fault["text"] for fault in found["faults"])
+
+
+def past_the_hooks(work: Work, **files: bytes) -> None:
+    for name, data in files.items():
+        work.write({"model": MODEL, "record": RECORD, "rules": "lepton.toml", "data": "eval/test.npz"}[name], data)
+    work.git("add", "-A")
+    work.git("commit", "-qnm", "past the hooks")
+
+
+def test_a_good_commit_passes_and_others_say_unchanged(judged: Work) -> None:
+    code, found = ci(judged)
+    assert (code, faults(found)) == (0, "")
+    assert found["judged"]["verdict"] == "pass"
+    judged.commit("code", {"code.py": b"a = 1\n"})
+    text = judged.git("lepton", "gate", "--range", "HEAD~1..HEAD")
+    assert text == "m: unchanged"
+
+
+def test_a_worse_model_past_the_hooks_fails(judged: Work) -> None:
+    past_the_hooks(judged, model=onnx_bytes(2, noise=2.0))
+    code, found = ci(judged)
+    assert code == 1
+    assert found["judged"]["verdict"] == "fail"
+    assert "its record does not hold: it is about other files (m.onnx)" in faults(found)
+
+
+def test_an_equal_model_past_the_hooks_is_told(judged: Work) -> None:
+    judged.git("rm", "-q", RECORD)
+    past_the_hooks(judged, model=onnx_bytes(2))
+    code, found = ci(judged)
+    assert (code, found["judged"]["verdict"]) == (1, "pass")
+    assert "no record: it was committed past the hooks" in faults(found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"value = 1.0", b"value = 0.5", "its record has 0.5 for gate accuracy, and 1.0 was measured now"),
+        (b'verdict = "pass"', b'verdict = "recorded"', "its record says recorded for gate accuracy"),
+        (b'rules = "', b'rules =  "', "not spelled as git-lepton spells it"),
+    ],
+)
+def test_a_record_edited_by_hand_is_refused(judged: Work, old: bytes, new: bytes, message: str) -> None:
+    text = judged.read(RECORD)
+    assert old in text
+    past_the_hooks(judged, record=text.replace(old, new, 1))
+    code, found = ci(judged)
+    assert code == 5
+    assert message in faults(found)
+
+
+def test_a_loosened_rule_is_a_line_of_its_own_and_does_not_count(judged: Work) -> None:
+    judged.write("lepton.toml", WITH_VARIANT.replace(b"max_drop = 0.02", b"max_drop = 0.9").replace(b"0.5", b"0.1"))
+    judged.write(MODEL, onnx_bytes(2, noise=1.0))
+    judged.git("commit", "-qam", "looser")  # the hook judges by the rules that are staged
+    code, found = ci(judged)
+    assert code == 1
+    assert {(c["key"], c["loosened"]) for c in found["changes"]} == {
+        ("gate.accuracy.max_drop", True),
+        ("gate.accuracy.min", True),
+    }
+    assert found["judged"]["verdict"] == "fail"
+    code, found = ci(judged, "HEAD~1..HEAD", "--accept-policy")
+    assert (code, found["judged"]["verdict"], faults(found)) == (0, "pass", "")
+
+
+def test_other_examples_are_a_loosened_rule_too(judged: Work) -> None:
+    judged.write("eval/test.npz", examples(50, seed=9))
+    judged.git("commit", "-qam", "easier")
+    code, found = ci(judged)
+    assert code == 1
+    assert [c["key"] for c in found["changes"]] == ["gate.accuracy.data: the content of eval/test.npz"]
+    assert found["judged"]["outcome"]["gates"][0]["measurement"]["n"] == 400
+    assert ci(judged, "HEAD~1..HEAD", "--accept-policy")[0] == 0
+
+
+def test_a_gate_that_went_still_counts(judged: Work) -> None:
+    rules = WITH_VARIANT.partition(b"[[model.m.gate]]")[0]
+    past_the_hooks(judged, rules=rules, model=onnx_bytes(2, noise=2.0))
+    code, found = ci(judged)
+    assert (code, found["judged"]["verdict"]) == (1, "fail")
+    assert ("gate.accuracy", True) in {(c["key"], c["loosened"]) for c in found["changes"]}
+    past_the_hooks(judged, rules=b"")
+    code, found = ci(judged)
+    assert (code, found["judged"], found["changes"][0]["after"]) == (1, None, "gone")
+
+
+def test_small_losses_add_up(judged: Work) -> None:
+    """Each step loses about a point, which two points of tolerance allow; a squash of them does not pass."""
+    judged.git("tag", "m@v1.0.0")
+    steps = [onnx_bytes(20, noise=noise) for noise in (0.02, 0.05, 0.14)]
+    codes = []
+    for step in steps:
+        judged.write(MODEL, step)
+        codes.append(judged.run("commit", "-qam", "step").returncode)
+    assert codes == [0, 0, 1]
+    judged.git("reset", "-q", "--hard", "m@v1.0.0")
+    past_the_hooks(judged, model=steps[-1])
+    assert ci(judged, "m@v1.0.0..HEAD")[0] == 1
+
+
+def test_variants_come_by_hash_from_the_remote(judged: Work, make: Callable[..., Work], tmp_path: Path) -> None:
+    bare = tmp_path / "remote.git"
+    git(tmp_path, "init", "-q", "--bare", str(bare), env=judged.env)
+    judged.git("remote", "set-url", "origin", str(bare))
+    judged.git("push", "-q", "origin", "main")
+    variant = seen(judged).record.variant[0]
+    other = make("ci", clone=bare)
+    assert git(bare, "for-each-ref", f"refs/lepton/models/{variant.files[0].blake3}", env=judged.env)
+    done = other.run("lepton", "gate", "--range", "HEAD~1..HEAD", "--publish")
+    assert done.returncode == 0
+    assert b"building" not in done.stderr
+    with Store(judged.repo) as store:
+        settings = _settings(judged)
+        record = seen(judged).record
+        rule = gate_hash(settings, record.data["eval/test.npz"])
+        assert verdicts.read(judged.repo, store.objects, record.bundle, rule) is None
+        verdicts.fetch(judged.repo, "origin", [record.bundle])
+        found = verdicts.read(judged.repo, store.objects, record.bundle, rule)
+    assert found is not None
+    assert (found.verdict, found.model, found.commit) == ("pass", "m", judged.git("rev-parse", "HEAD"))
+    # A variant that is nowhere to be had cannot be judged.
+    git(bare, "update-ref", "-d", f"refs/lepton/models/{variant.files[0].blake3}", env=judged.env)
+    third = make("third", clone=bare)
+    code, found_json = ci(third)
+    assert code == 8
+    assert "nowhere to be had" in faults(found_json)
+
+
+def test_a_gate_of_ci_is_pending_until_it_judges(judged: Work) -> None:
+    rules = WITH_VARIANT.replace(b"max_drop", b'when = "ci"\nmax_drop')
+    judged.write("lepton.toml", rules)
+    judged.write(MODEL, onnx_bytes(3))
+    judged.git("commit", "-qam", "pending")
+    assert [outcome.verdict for outcome in seen(judged).record.outcome] == ["pending", "pending"]
+    code, found = ci(judged, "HEAD~1..HEAD", "--accept-policy")
+    assert (code, faults(found)) == (0, "")
+    assert found["judged"]["verdict"] == "pass"
+
+
+def test_ranges_that_are_none(judged: Work) -> None:
+    for text in ("HEAD", "..", "nowhere..HEAD"):
+        assert judged.run("lepton", "gate", "--range", text).returncode == 2
+    assert judged.run("lepton", "gate", "--accept-policy").returncode == 2
+    assert judged.run("lepton", "gate", "--range", "HEAD~1...HEAD", "nomodel").returncode == 2
+
+
+def _settings(work: Work) -> Any:
+    from git_lepton.config.reading import parse
+
+    return parse(work.read("lepton.toml")).models["m"].gates[0]
