@@ -48,7 +48,7 @@ nav a { display: inline-block; padding: .35rem 0; }
 .alarm ul { margin: .25rem 0 0; padding-left: 1.25rem; }
 .scroll { overflow-x: auto; max-width: 100%; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-caption { text-align: left; padding: .25rem 0; }
+caption { text-align: left; padding: .25rem 0; max-width: calc(100vw - 2rem); }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); }
 thead th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 tbody th { font-weight: 400; min-width: 10rem; }
@@ -90,6 +90,7 @@ footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .5rem
   .heat li { grid-template-columns: 1fr auto; }
   .strip { grid-column: 1 / -1; }
   .summary { font-size: 1.15rem; }
+  tbody th { min-width: 7rem; }
 }
 @media print { nav, .skip { display: none; } .scroll { overflow: visible; } }
 """
