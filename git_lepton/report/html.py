@@ -27,6 +27,7 @@ from git_lepton.report.review_words import (
     by_importance,
     footnotes,
     gate_cells,
+    gate_model,
     remark,
     revealed,
     sides,
@@ -159,8 +160,7 @@ def _gates(report: ReviewReport) -> str:
     rows = []
     for row in report.gates:
         gate, verdict, *figures, reason = map(_text, gate_cells(row))
-        model = _name(row.model) + (f" ({_text(row.variant)})" if row.variant else "")
-        rows.append((model, gate, verdict, *figures, reason))
+        rows.append((_name(gate_model(row)), gate, verdict, *figures, reason))
     columns = ("Model", "Gate", "Verdict", "Value>", "Baseline>", "Drop>", "Examples>", "Reason")
     return _table("Results of the gates", columns, rows) if rows else ""
 

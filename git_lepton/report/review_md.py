@@ -28,6 +28,7 @@ from git_lepton.report.review_words import (
     by_importance,
     footnotes,
     gate_cells,
+    gate_model,
     layer_words,
     percent,
     remark,
@@ -156,8 +157,7 @@ def _gates(report: ReviewReport) -> _Section:
     rows = []
     for row in report.gates:
         gate, verdict, *figures, reason = gate_cells(row)
-        model = f"{row.model} ({row.variant})" if row.variant else row.model
-        rows.append((code(model), code(gate), prose(verdict), *figures, prose(reason)))
+        rows.append((code(gate_model(row)), code(gate), prose(verdict), *figures, prose(reason)))
     return _Section("Gates", "gate", columns, rows[:100], len(rows))
 
 

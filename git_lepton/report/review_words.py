@@ -187,11 +187,15 @@ def _broken_values(numbers: Numbers) -> list[str]:
 
 
 def alarms(report: ReviewReport) -> list[str]:
-    """What nobody should overlook: values that became NaN or infinite, tensors that became all zeros, failed gates.
+    """What nobody should overlook: gates that failed, values that became NaN or infinite, tensors of zeros only.
 
     Names in it are visible, but not yet escaped for any markup.
     """
-    found = []
+    found = [
+        f"gate {visible(row.gate)} of {gate_model(row)} failed{f': {revealed(row.reason)}' if row.reason else ''}"
+        for row in report.gates
+        if row.verdict == "fail"
+    ]
     for change in all_changes(report):
         numbers = change.numbers
         if numbers is None:
@@ -241,6 +245,11 @@ def total_cells(report: ReviewReport) -> tuple[str, str, str, str]:
 
 def _added(count: int | None) -> str:
     return "-" if count is None else signed_size(count)
+
+
+def gate_model(row: GateRow) -> str:
+    """The model of a gate, with its variant."""
+    return f"{visible(row.model)} ({visible(row.variant)})" if row.variant else visible(row.model)
 
 
 def gate_cells(row: GateRow) -> tuple[str, ...]:

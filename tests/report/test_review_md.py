@@ -142,6 +142,10 @@ def test_values_that_broke_stand_above_everything() -> None:
     )
 
 
+def test_a_gate_that_failed_stands_there_too() -> None:
+    assert alarms(fine_tune()) == ["gate accuracy of minilm (int8) failed: drop above 0.01"]
+
+
 @pytest.mark.parametrize(
     ("name", "layer"),
     [
