@@ -19,8 +19,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from git_lepton.gate.statistics import decide, matched
-from git_lepton.gate.values import Interval, Verdict
+from git_lepton.gate.statistics import changed_sides, decide
+from git_lepton.gate.values import Verdict
 
 CHURN: Final = 0.02
 LIMIT: Final = 0.005
@@ -34,13 +34,9 @@ def simulate(n: int, loses: float, *, churn: float, limit: float, rounds: int, s
     """Share of each verdict over `rounds` evaluations of `n` examples by a model that truly loses `loses`."""
     lost, gained = (churn + loses) / 2, (churn - loses) / 2
     drawn = np.random.default_rng(seed).multinomial(n, [lost, gained, 1 - churn], size=rounds)
-    verdict = cache(lambda lost, gained: decide((lost - gained) / n, _interval(lost, gained, n), limit))
+    verdict = cache(lambda lost, gained: decide((lost - gained) / n, changed_sides(lost, gained, n), limit))
     counted = Counter(verdict(int(row[0]), int(row[1])) for row in drawn)
     return {name: counted[name] / rounds for name in ("fail", "inconclusive", "pass")}
-
-
-def _interval(lost: int, gained: int, n: int) -> Interval:
-    return matched(lost, gained, n) if lost or gained else Interval(0.0, 0.0)
 
 
 def main() -> int:

@@ -26,6 +26,8 @@ MODULE: Final = "git_lepton.gate.worker"
 _START_SECONDS: Final = 60.0
 _MAX_LINE: Final = 64 << 20
 _SAID: Final = 600
+_MEMORY: Final = {"MALLOC_TRIM_THRESHOLD_": "1000000"}
+"""glibc gives a model's memory back when the next one is loaded; elsewhere this means nothing."""
 _PACKAGE: Final = Path(__file__).parent.parent.parent
 
 
@@ -81,7 +83,7 @@ def _start(top: Path, *options: str) -> proc.Process:
     paths = os.pathsep.join(filter(None, (str(_PACKAGE), os.environ.get("PYTHONPATH"))))
     # -P: nothing is imported from the folder that it runs in, which a stranger may have filled
     argv = [sys.executable, "-P", "-m", MODULE, *options]
-    return proc.spawn(argv, cwd=top, env={"PYTHONPATH": paths}, own_group=True)
+    return proc.spawn(argv, cwd=top, env={"PYTHONPATH": paths, **_MEMORY}, own_group=True)
 
 
 def _run_some(process: proc.Process, job: Job, begins: Callable[[Task], None]) -> list[Result | Failed]:

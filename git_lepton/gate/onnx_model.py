@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     Feed = dict[str, Array]
 
 SUFFIXES: Final = (".onnx", ".ort")
-BATCH: Final = 32
+_BATCH: Final = 8
 _BATCH_BYTES: Final = 4 << 20
+_SMALL_BATCH: Final = 32
+_MAX_ANSWERS: Final = 1 << 30  # bytes
+_SMALL_BYTES: Final = 8 << 10
 _QUIET: Final = 4
 _TYPES: Final[Mapping[str, str]] = {
     "tensor(float)": "float32",
@@ -137,6 +140,7 @@ class Model:
         alone = any(source.way == "row" for source in sources)
         parts: list[Array] = []
         classes: tuple[str, ...] = ()
+        total = 0
         for feed, count in self.feeds(sources, rows, batch):
             answer, classes = _as_array(self.call(feed, output))
             if alone:
@@ -147,6 +151,12 @@ class Model:
                     hint="judge another output, or write an evaluator: command = …",
                 )
             parts.append(answer[:count])
+            total += parts[-1].nbytes
+            if total > _MAX_ANSWERS:
+                raise UsageError(
+                    f"output {output!r} is more than {_MAX_ANSWERS >> 30} GiB over these examples",
+                    hint="sample fewer rows, or judge another output",
+                )
         if len({part.shape[1:] for part in parts}) > 1:
             raise UsageError(f"output {output!r} has another shape for other examples", hint="set batch = 1 and sample")
         return np.concatenate(parts), classes
@@ -190,7 +200,8 @@ class Model:
         if batch is not None:
             return batch
         row = sum(s.values[:1].nbytes for s in sources if s.way == "batch")
-        return max(1, min(BATCH, _BATCH_BYTES // max(row, 1)))
+        # What a call needs grows with its rows: eight 128-token rows already take a third of a small encoder's size.
+        return max(1, min(_BATCH, _BATCH_BYTES // max(row, 1)), min(_SMALL_BATCH, _SMALL_BYTES // max(row, 1)))
 
     def _misfit(self, data: Data, reason: str) -> UsageError:
         slots = ", ".join(map(str, self.slots)) or "nothing"

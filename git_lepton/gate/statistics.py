@@ -10,7 +10,8 @@ does on it. Three intervals, each with 95 % on either side by itself:
 - metrics that are no mean over examples (F1, AUC, rank correlation): the percentile bootstrap over examples, with a
   fixed seed.
 
-Two models that do equally on every single example lose nothing: their interval is [0, 0], without any statistics.
+A model that does no worse on every single example loses nothing, without any statistics: its interval ends at 0, and
+that of an equal one is [0, 0].
 """
 
 from __future__ import annotations
@@ -44,10 +45,19 @@ def paired(drops: Array) -> Interval | None:
     if len(drops) < 2:
         return None
     if np.isin(drops, (-1.0, 0.0, 1.0)).all():
-        return matched(int((drops == 1).sum()), int((drops == -1).sum()), len(drops))
+        return changed_sides(int((drops == 1).sum()), int((drops == -1).sum()), len(drops))
     mean, error = float(drops.mean()), float(drops.std(ddof=1)) / math.sqrt(len(drops))
     reach = _t_quantile(len(drops) - 1) * error
-    return Interval(mean - reach, mean + reach, LEVEL)
+    high = mean + reach
+    return Interval(mean - reach, min(high, 0.0) if (drops <= 0).all() else high, LEVEL)
+
+
+def changed_sides(lost: int, gained: int, n: int) -> Interval:
+    """The interval for models that are right or wrong: `matched`, but for those that lose nowhere."""
+    if not lost and not gained:
+        return Interval(0.0, 0.0, LEVEL)
+    interval = matched(lost, gained, n)
+    return interval if lost else Interval(interval.low, min(interval.high, 0.0), LEVEL)
 
 
 def matched(lost: int, gained: int, n: int) -> Interval:
