@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from git_lepton.errors import LeptonError, UsageError, VerificationError
 from git_lepton.git.objects import ObjectReader
@@ -87,8 +90,11 @@ def release_remote(repo: Repo) -> str:
     )
 
 
-def refresh(repo: Repo, remote: str, *, model: str | None = None, channel: str | None = None) -> None:
+def refresh(repo: Repo, remote: str, *, model: str | None = None, channel: str | None = None) -> dict[str, Oid]:
     """Ask the remote for channels and their logs, and mirror the answer: what is gone there goes here.
+
+    Returns:
+        All refs of channels, versions and logs that the remote has.
 
     Raises:
         MissingError: the remote cannot be reached.
@@ -98,7 +104,22 @@ def refresh(repo: Repo, remote: str, *, model: str | None = None, channel: str |
         found = _CHANNEL.fullmatch(ref.removeprefix(TAGS).removeprefix(LOGS))
         return found is not None and model in {None, found[1]} and channel in {None, found[2]}
 
-    mirror(repo, remote, ls_remote(repo, remote, [TAGS + "*@*", LOGS + "*"]), is_wanted)
+    listed = ls_remote(repo, remote, [TAGS + "*@*", LOGS + "*"])
+    mirror(repo, remote, listed, is_wanted)
+    note = _asked(repo, remote)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.touch()
+    return listed
+
+
+def asked(repo: Repo, remote: str) -> float | None:
+    """When a remote was last asked, in seconds since 1970; None for never."""
+    note = _asked(repo, remote)
+    return note.stat().st_mtime if note.exists() else None
+
+
+def _asked(repo: Repo, remote: str) -> Path:
+    return repo.lepton_dir / "asked" / quote(remote, safe="")
 
 
 def mirror(repo: Repo, remote: str, listed: Mapping[str, Oid], is_wanted: Callable[[str], bool]) -> None:
@@ -185,15 +206,15 @@ def find(channels: Iterable[Channel], model: str, channel: str) -> Channel | Non
 
 def versions(repo: Repo, model: str) -> dict[Version, Oid]:
     """The version tags of a model in this repository, version -> what the ref points to; malformed ones left out."""
-    check_name(model, "model")
+    return versions_among(list_refs(repo, TAGS), check_name(model, "model"))
+
+
+def versions_among(refs: Mapping[str, Oid], model: str) -> dict[Version, Oid]:
+    """The same among the refs of a remote."""
     found = {}
-    output = repo.git("for-each-ref", "--format=%(objectname) %(refname)", f"{TAGS}{model}@v*").stdout
-    for line in output.splitlines():
-        oid, _, name = line.partition(b" ")
-        match = _VERSION.fullmatch(os.fsdecode(name).removeprefix(TAGS))
+    for ref, oid in refs.items():
+        match = _VERSION.fullmatch(ref.removeprefix(TAGS)) if ref.startswith(TAGS) else None
         if match and match[1] == model:
-            try:
-                found[Version.parse(match[2])] = Oid(oid.decode("ascii"))
-            except UsageError:
-                continue
+            with suppress(UsageError):
+                found[Version.parse(match[2])] = oid
     return found

@@ -93,6 +93,15 @@ def read(repo: Repo, objects: ObjectReader, tip: Oid) -> Iterator[LogEntry]:
         yield entry
 
 
+def restore_tag(repo: Repo, objects: ObjectReader, entry: LogEntry) -> Oid:
+    """See that the tag object of an entry is here, so that git can look at its signature; the log has its content."""
+    if entry.tag_oid not in objects.contains([entry.tag_oid]):
+        commit = parse_commit(bytes(objects.read(entry.commit)[1]))
+        blob = parse_tree(bytes(objects.read(commit.tree)[1]), repo.oid_size)[0].oid
+        repo.git("hash-object", "-w", "-t", "tag", "--stdin", input=bytes(objects.read(blob)[1]))
+    return entry.tag_oid
+
+
 def read_entry(repo: Repo, objects: ObjectReader, commit: Oid) -> LogEntry:
     """The move of one commit of a log. Raises as `read`."""
     return _read_one(repo, objects, commit)[0]

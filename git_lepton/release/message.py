@@ -16,7 +16,7 @@ paragraph, and refuses what is unknown, missing, repeated or malformed: an agent
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, cast, get_args
 
@@ -108,11 +108,8 @@ def render(move: Move) -> str:
     Raises:
         UsageError: a field that the reader would not take back, such as a reason that looks like the block of keys.
     """
-    why = "\n".join(line.rstrip() for line in move.why.strip().splitlines())
-    if any(line.startswith((PREFIX, "-----BEGIN ")) for line in why.splitlines()):
-        raise UsageError(f"a reason cannot have a line that begins with {PREFIX!r} or a signature")
-    block = "\n".join(f"{PREFIX}{key}: {write(move)}" for key, write in _FIELDS.items())
-    text = "\n\n".join(part for part in (move.subject, why, block) if part) + "\n"
+    why = tidy(move.why)
+    text = write_block({key: write(move) for key, write in _FIELDS.items()}, move.subject, why)
     try:
         if parse(text) != _normal(move, why):
             raise UsageError("this move cannot be written as a tag")
@@ -134,29 +131,55 @@ def parse(text: str) -> Move:
     Raises:
         VerificationError: it is not exactly what `render` writes (the subject's own words aside).
     """
+    return _read(*read_block(text, _FIELDS))
+
+
+def read_block(text: str, keys: Collection[str]) -> tuple[dict[str, str], str]:
+    """The values of the block of keys that a message ends with, and what stands between subject and block.
+
+    Raises:
+        VerificationError: a key is unknown, missing, repeated or malformed, or there is another block.
+    """
     if len(text.encode("utf-8", "surrogateescape")) > MAX_BYTES:
         raise VerificationError(f"the message of the tag has more than {MAX_BYTES} bytes", reason="malformed")
     head, _, block = text.rstrip("\n").rpartition("\n\n")
     values: dict[str, str] = {}
     for line in block.split("\n"):
         found = _LINE.fullmatch(line)
-        if found is None or found[1] not in _FIELDS or found[1] in values or not line.isprintable():
-            raise VerificationError(f"not a line of a channel's tag: {line[:80]!r}", reason="malformed")
+        if found is None or found[1] not in keys or found[1] in values or not line.isprintable():
+            raise VerificationError(f"not a line of a release's tag: {line[:80]!r}", reason="malformed")
         values[found[1]] = found[2]
-    missing = _FIELDS.keys() - values.keys()
+    missing = set(keys) - values.keys()
     if missing:
         raise VerificationError(f"the tag lacks {PREFIX}{min(missing)}", reason="malformed")
     subject, _, why = head.partition("\n\n")
     if any(line.startswith(PREFIX) for line in head.splitlines()) or "\n" in subject:
         raise VerificationError("the tag has more than one block of keys", reason="malformed")
-    return _read(values, why)
-
-
-def _read(values: dict[str, str], why: str) -> Move:
     if values["Format"] != str(FORMAT):
         raise VerificationError(
             f"the tag has format {values['Format']}, this git-lepton knows {FORMAT}", reason="malformed"
         )
+    return values, why
+
+
+def write_block(values: Mapping[str, str], subject: str, why: str) -> str:
+    """A message of a subject, a reason and a block of keys, as `read_block` takes it back.
+
+    Raises:
+        UsageError: the reason looks like a block of keys or a signature.
+    """
+    if any(line.startswith((PREFIX, "-----BEGIN ")) for line in why.splitlines()):
+        raise UsageError(f"a reason cannot have a line that begins with {PREFIX!r} or a signature")
+    block = "\n".join(f"{PREFIX}{key}: {value}" for key, value in values.items())
+    return "\n\n".join(part for part in (subject, why, block) if part) + "\n"
+
+
+def tidy(why: str) -> str:
+    """A reason without space at its ends and at the ends of its lines."""
+    return "\n".join(line.rstrip() for line in why.strip().splitlines())
+
+
+def _read(values: dict[str, str], why: str) -> Move:
     seq = values["Seq"]
     if not re.fullmatch(r"[1-9][0-9]{0,15}", seq) or int(seq) > MAX_SEQ:
         raise _malformed("Seq", seq)

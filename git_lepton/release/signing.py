@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from git_lepton.errors import UsageError, VerificationError
-from git_lepton.git.repo import Repo, config_bool, git_error
+from git_lepton.errors import LeptonError, UsageError, VerificationError
+from git_lepton.git.repo import Repo, config_bool, config_get, git_error
 from git_lepton.release.names import TAGS
 from git_lepton.release.tagobject import parse_tag
 from git_lepton.values import Oid
@@ -53,9 +53,55 @@ class Signer:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What is known of a tag's signature, without refusing it.
+
+    Attributes:
+        state: "unchecked" where nobody told whose signatures count.
+        principal: who signed; "" unless it is good.
+        problem: why it is bad; "" unless it is.
+    """
+
+    state: Literal["good", "bad", "unsigned", "unchecked"]
+    principal: str = ""
+    problem: str = ""
+
+
+def signature_of(repo: Repo, tag: Oid, *, signed: bool, trust: Trust | None) -> Signature:
+    """Look at the signature of a tag object. `signed`: whether the object has one at all."""
+    if not signed or trust is None:
+        return Signature("unchecked" if signed else "unsigned")
+    try:
+        return Signature("good", verify(repo, tag, trust).principal)
+    except LeptonError as error:
+        return Signature("bad", problem=error.message)
+
+
 def signs_by_default(repo: Repo) -> bool:
-    """Whether the user asked git to sign every tag (`tag.gpgSign`)."""
-    return config_bool(repo, "tag.gpgSign", default=False)
+    """Whether git is set up to sign: `tag.gpgSign`, or, where that says nothing, a key to sign with."""
+    return config_bool(repo, "tag.gpgSign", default=config_get(repo, "user.signingKey") is not None)
+
+
+def trust_of(repo: Repo, given: Path | None = None) -> Trust | None:
+    """Whose signatures count here: a file that was given, else `gpg.ssh.allowedSignersFile`; None without either.
+
+    Raises:
+        UsageError: the file is not there.
+    """
+    configured = config_get(repo, "gpg.ssh.allowedSignersFile")
+    path = given or (_path(repo, configured) if configured else None)
+    if path is None:
+        return None
+    if not path.is_file():
+        raise UsageError(f"the file of allowed signers is not there: {path}", hint="see ssh-keygen(1), ALLOWED SIGNERS")
+    revoked = config_get(repo, "gpg.ssh.revocationFile")
+    return Trust(path.absolute(), _path(repo, revoked) if revoked else None)
+
+
+def _path(repo: Repo, text: str) -> Path:
+    """A path as git reads it from its configuration; a relative one begins where git runs."""
+    return repo.cwd / Path(text).expanduser()
 
 
 def make_tag(repo: Repo, name: str, target: Oid, message: str, *, sign: bool) -> Oid:
