@@ -20,7 +20,9 @@ from git_lepton.gate import child
 from git_lepton.gate.cache import FolderCache
 from git_lepton.gate.golden import check
 from git_lepton.gate.judge import judge, write_golden
+from git_lepton.gate.tasks import Evaluate
 from git_lepton.gate.values import Folder, JudgeRequest, Skipped
+from git_lepton.gate.worker import Worker
 from git_lepton.progress import Silent
 from git_lepton.values import Hash
 from tests.gate.models import flipping, linear, only, request, rows_data, run, write
@@ -222,6 +224,18 @@ def test_nothing_is_imported_from_the_folder_it_runs_in(tmp_path: Path, asked: J
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')\n")
     assert only(run(asked)).verdict == "pass"
     assert not (tmp_path / "owned").exists()
+
+
+def test_code_of_the_repository_is_in_reach_of_functions_only(
+    tmp_path: Path, good: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library that tries an optional import must not find a file of the same name that nobody trusted."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "one_value.py").write_text("def one(model, data): return 1.0\n")
+    found, worker = rows_data(tmp_path / "d.npz", ROWS), Worker(tmp_path)
+    for rule, reach in ((DROP, False), (GateRule("g", metric="one_value:one"), True)):
+        worker.do(Evaluate("", rule, good, found.path, tmp_path / f"{rule.name}.npz", 60.0))
+        assert (str(tmp_path) in sys.path) is reach
 
 
 def test_results_of_code_are_kept_only_under_its_hash(tmp_path: Path, good: Folder) -> None:
