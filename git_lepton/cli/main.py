@@ -46,6 +46,9 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "variants": ("git_lepton.cli.variants", "Build, list and export smaller forms of models."),
         "provenance": ("git_lepton.cli.provenance", "Show what made a model, and what changed since."),
     },
+    "Deploy": {
+        "agent": ("git_lepton.cli.agent", "Follow channels and swap the models that serve."),
+    },
     "Keep and move": {
         "migrate": ("git_lepton.cli.migrate", "Bring raw weights and git-lfs files in, or take weights out."),
         "fsck": ("git_lepton.cli.fsck", "Verify stored weights, here or on a remote."),
