@@ -20,12 +20,14 @@ before it is added to the base.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from git_lepton.config.strategies import STRATEGIES, check_options
 from git_lepton.errors import UsageError
+from git_lepton.store.reading import in_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,9 +35,13 @@ if TYPE_CHECKING:
     Values: TypeAlias = NDArray[Any]
     """Float64, shape [n]."""
 
+Result = TypeVar("Result")
+
 _PARALLEL: Final = 0.9995
 """Cosine from which on the arc is taken for a line."""
 _DIGIT: Final = 16
+_BITS: Final = 63
+"""Of a float64 without its sign."""
 _COLLECT: Final = 1 << 20
 """So many candidates for a threshold are collected; more of them are told apart by further bits first."""
 
@@ -52,11 +58,24 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class TensorBlocks:
-    """One tensor in blocks: `blocks()` may be called several times and gives the same ones each time."""
+    """One tensor in blocks.
+
+    Attributes:
+        name: of the tensor.
+        elements: how many numbers it has.
+        spans: into how many parts it is cut that are read at once.
+        load: the blocks of one part, the same ones each time; called on any thread.
+    """
 
     name: str
     elements: int
-    blocks: Callable[[], Iterator[Block]]
+    spans: int
+    load: Callable[[int], Iterator[Block]]
+
+    def each(self, task: Callable[[Block], Result]) -> Iterator[Result]:
+        """Run `task` on every block, on a few threads; the results come in the order of the blocks."""
+        for results in in_order(lambda span: [task(block) for block in self.load(span)], range(self.spans)):
+            yield from results
 
 
 Combine: TypeAlias = "Callable[[Block], Values]"
@@ -85,8 +104,8 @@ def prepare(strategy: str, options: Mapping[str, float], tensor: TensorBlocks) -
 
 
 def _first(tensor: TensorBlocks) -> Iterator[Block]:
-    for block in tensor.blocks():
-        yield block
+    for span in range(tensor.spans):
+        yield from tensor.load(span)
         return
 
 
@@ -99,11 +118,14 @@ def _slerp(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
     import numpy as np
 
     weight = options["weight"]
-    product = ours = theirs = 0.0
-    for block in tensor.blocks():
-        product += float(np.dot(block.ours, block.theirs))
-        ours += float(np.dot(block.ours, block.ours))
-        theirs += float(np.dot(block.theirs, block.theirs))
+
+    def products(block: Block) -> tuple[float, float, float]:
+        # Not np.dot: its own threads would compete with these, and its order of summation is the machine's.
+        pairs = (block.ours, block.theirs), (block.ours, block.ours), (block.theirs, block.theirs)
+        product, left, right = (float(np.sum(one * other)) for one, other in pairs)
+        return product, left, right
+
+    product, ours, theirs = (math.fsum(part) for part in zip(*tensor.each(products), strict=True))
     norm = np.sqrt(ours) * np.sqrt(theirs)
     cosine = product / norm if norm else 1.0
     if not abs(cosine) <= _PARALLEL:
@@ -129,8 +151,7 @@ def _task_arithmetic(options: Mapping[str, float], tensor: TensorBlocks) -> Comb
 
 def _ties(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
     keep = int(options["density"] * tensor.elements) or min(1, tensor.elements)
-    ours = _Trim.find(tensor, lambda block: _changes(block)[1], keep)
-    theirs = _Trim.find(tensor, lambda block: _changes(block)[2], keep)
+    ours, theirs = _trims(tensor, keep)
 
     def combine(block: Block) -> Values:
         base, left, right = _changes(block)
@@ -194,61 +215,136 @@ class _Trim:
     """Keeps elements whose magnitude is above a threshold, and of those equal to it the first few.
 
     Attributes:
-        threshold: the smallest magnitude that stays.
+        threshold: the smallest magnitude that stays; 0 keeps everything.
         quota: how many elements of exactly that magnitude stay in each block.
     """
 
     threshold: float
     quota: Mapping[int, int]
 
-    @classmethod
-    def find(cls, tensor: TensorBlocks, change: Callable[[Block], Values], keep: int) -> _Trim:
-        """The trim that keeps the `keep` largest magnitudes of a change.
-
-        A radix selection on the bit patterns, whose order is that of the magnitudes: each pass counts the next
-        16 bits of those that agree in the bits before, until few enough are left to be looked at one by one.
-        """
-        import numpy as np
-
-        if keep >= tensor.elements:
-            return cls(0.0, {})
-
-        def magnitudes() -> Iterator[tuple[int, NDArray[Any]]]:
-            for block in tensor.blocks():
-                yield block.number, np.abs(change(block)).view("<u8")
-
-        prefix, left, candidates = 0, keep, tensor.elements
-        shift = 64
-        while candidates > _COLLECT and shift:
-            shift -= _DIGIT
-            counts = np.zeros(1 << _DIGIT, np.int64)
-            for _, bits in magnitudes():
-                rest = bits[bits >> np.uint64(shift + _DIGIT) == prefix] if shift + _DIGIT < 64 else bits
-                digits = (rest >> np.uint64(shift)) & np.uint64((1 << _DIGIT) - 1)
-                counts += np.bincount(digits.astype(np.intp), minlength=1 << _DIGIT)
-            above = np.cumsum(counts[::-1])
-            at = int(np.searchsorted(above, left))
-            left -= int(above[at - 1]) if at else 0
-            digit = (1 << _DIGIT) - 1 - at
-            prefix, candidates = prefix << _DIGIT | digit, int(counts[digit])
-        if shift:
-            found = [bits[bits >> np.uint64(shift) == prefix] if shift < 64 else bits for _, bits in magnitudes()]
-            pool = np.sort(np.concatenate(found))[::-1]
-            pattern = int(pool[left - 1])
-            left -= int(np.count_nonzero(pool > np.uint64(pattern)))
-        else:
-            pattern = prefix
-        quota = {}
-        for number, bits in magnitudes():
-            quota[number] = min(left, int(np.count_nonzero(bits == np.uint64(pattern))))
-            left -= quota[number]
-        return cls(float(np.uint64(pattern).view(np.float64)), quota)
-
     def apply(self, number: int, change: Values) -> Values:
         """The change with zeros for what does not stay."""
         import numpy as np
 
+        if not self.quota:
+            return change
         sizes = np.abs(change)
-        stays = sizes > self.threshold if self.quota else np.ones(change.shape, bool)
-        stays[np.flatnonzero(sizes == self.threshold)[: self.quota.get(number, 0)]] = True
+        stays = sizes > self.threshold
+        if quota := self.quota.get(number, 0):
+            stays[np.flatnonzero(sizes == self.threshold)[:quota]] = True
         return change * stays
+
+
+@dataclass(slots=True)
+class _Search:
+    """A radix selection of the `left`-th largest magnitude by its bit pattern, whose order is that of magnitudes.
+
+    Attributes:
+        left: how many are still to be found among the candidates.
+        prefix: the upper bits that candidates share.
+        shift: how many bits are not known yet.
+        candidates: how many share them.
+    """
+
+    left: int
+    candidates: int
+    prefix: int = 0
+    shift: int = _BITS
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the candidates are few enough to be looked at one by one, or all equal."""
+        return self.candidates <= _COLLECT or self.shift == 0
+
+    def digit(self) -> tuple[int, int]:
+        """Width of the next digit, and how many bits are below it."""
+        width = min(_DIGIT, self.shift)
+        return width, self.shift - width
+
+    def count(self, bits: NDArray[Any]) -> NDArray[Any]:
+        """How often each value of the next digit is among the candidates in `bits`."""
+        import numpy as np
+
+        width, below = self.digit()
+        if self.shift < _BITS:
+            bits = self.candidates_in(bits)
+        digits = (bits >> np.uint64(below)) & np.uint64((1 << width) - 1)
+        return np.bincount(digits.view("<i8"), minlength=1 << width)
+
+    def candidates_in(self, bits: NDArray[Any]) -> NDArray[Any]:
+        """Those that agree in all bits that are known."""
+        import numpy as np
+
+        return bits if self.shift == _BITS else bits[bits >> np.uint64(self.shift) == self.prefix]
+
+    def narrow(self, counts: NDArray[Any]) -> None:
+        """Take the digit that the wanted one has."""
+        import numpy as np
+
+        width, self.shift = self.digit()
+        above = np.cumsum(counts[::-1])
+        at = int(np.searchsorted(above, self.left))
+        self.left -= int(above[at - 1]) if at else 0
+        digit = (1 << width) - 1 - at
+        self.prefix, self.candidates = self.prefix << width | digit, int(counts[digit])
+
+    def collect(self, bits: NDArray[Any]) -> NDArray[Any] | int:
+        """The candidates in `bits`; only their number where all are equal."""
+        import numpy as np
+
+        return self.candidates_in(bits) if self.shift else int(np.count_nonzero(bits == np.uint64(self.prefix)))
+
+    def finish(self, found: list[tuple[int, NDArray[Any] | int]]) -> _Trim:
+        """The trim, from what was collected of every block."""
+        import numpy as np
+
+        if self.shift == 0:
+            return self._shared(np.uint64(self.prefix), self.left, [(n, count) for n, count in found])
+        pool = np.sort(np.concatenate([bits for _, bits in found]))[::-1]
+        pattern = pool[self.left - 1]
+        left = self.left - int(np.count_nonzero(pool > pattern))
+        return self._shared(pattern, left, [(number, int(np.count_nonzero(bits == pattern))) for number, bits in found])
+
+    @staticmethod
+    def _shared(pattern: Any, left: int, counts: list[tuple[int, Any]]) -> _Trim:
+        """The trim at `pattern`, of which the first `left` stay."""
+        import numpy as np
+
+        quota = {}
+        for number, count in counts:
+            quota[number] = min(left, count)
+            left -= quota[number]
+        return _Trim(float(pattern.view(np.float64)), quota)
+
+
+def _trims(tensor: TensorBlocks, keep: int) -> list[_Trim]:
+    """For the change of ours and of theirs: the trim that keeps its `keep` largest magnitudes."""
+    import numpy as np
+
+    if keep >= tensor.elements:
+        return [_Trim(0.0, {}), _Trim(0.0, {})]
+    searches = [_Search(keep, tensor.elements) for _ in range(2)]
+
+    def magnitudes(block: Block) -> Iterator[NDArray[Any]]:
+        for change in _changes(block)[1:]:
+            yield np.abs(change, out=change).view("<u8")
+
+    while not all(search.is_narrow for search in searches):
+
+        def count(block: Block) -> list[NDArray[Any] | None]:
+            both = zip(searches, magnitudes(block), strict=True)
+            return [None if search.is_narrow else search.count(bits) for search, bits in both]
+
+        totals: list[Any] = [0, 0]
+        for counts in tensor.each(count):
+            totals = [total if one is None else total + one for total, one in zip(totals, counts, strict=True)]
+        for search, total in zip(searches, totals, strict=True):
+            if not search.is_narrow:
+                search.narrow(total)
+
+    def collect(block: Block) -> tuple[int, list[NDArray[Any] | int]]:
+        both = zip(searches, magnitudes(block), strict=True)
+        return block.number, [search.collect(bits) for search, bits in both]
+
+    found = list(tensor.each(collect))
+    return [search.finish([(number, bits[at]) for number, bits in found]) for at, search in enumerate(searches)]

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from git_lepton.errors import FormatError
@@ -76,8 +77,40 @@ def parse(data: memoryview) -> Layout:
     return build(FORMAT, len(data), tensors)
 
 
+def read_metadata(head: bytes) -> dict[str, str]:
+    """The metadata in the bytes before the tensors of a file that `parse` accepts.
+
+    Raises:
+        FormatError: it does not accept them.
+    """
+    return _read(head[_LENGTH:])[0]
+
+
+def write_header(metadata: Mapping[str, str], tensors: Iterable[tuple[str, str, tuple[int, ...], int]]) -> bytes:
+    """The bytes before the tensors of a file: `tensors` are name, dtype, shape and bytes of each, in file order.
+
+    Raises:
+        FormatError: the header is larger than readers accept.
+    """
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    at = 0
+    for name, dtype, shape, size in tensors:
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % _LENGTH)  # so that tensors are aligned
+    if len(text) > MAX_HEADER:
+        raise FormatError(FORMAT, f"a header of {len(text)} bytes is larger than {MAX_HEADER}", offset=0)
+    return len(text).to_bytes(_LENGTH, "little") + text
+
+
 def _header(raw: bytes) -> dict[str, Any]:
     """The header's tensors by name, in the order of the header. The values are of any JSON type."""
+    return _read(raw)[1]
+
+
+def _read(raw: bytes) -> tuple[dict[str, str], dict[str, Any]]:
+    """The metadata and the tensors of a header."""
     if not raw.startswith(b"{"):
         raise FormatError(FORMAT, "the header does not begin with a brace", offset=_LENGTH)
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_PUNCTUATION:
@@ -104,7 +137,7 @@ def _header(raw: bytes) -> dict[str, Any]:
         raise FormatError(FORMAT, "__metadata__ is not a map of strings to strings", offset=_LENGTH)
     if len(header) > MAX_TENSORS:
         raise FormatError(FORMAT, f"{len(header)} tensors are more than {MAX_TENSORS}", offset=_LENGTH)
-    return header
+    return metadata or {}, header
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

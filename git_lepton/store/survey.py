@@ -76,7 +76,7 @@ class Survey:
     tensors: tuple[SurveyedStream, ...]
 
 
-class _TensorHasher:
+class TensorHasher:
     """Takes a tensor's bytes in order; knows its chunk boundaries beforehand."""
 
     def __init__(self, dtype: str, start: int, length: int) -> None:
@@ -88,6 +88,7 @@ class _TensorHasher:
         self._left = self.lengths[0] if self.lengths else 0
 
     def update(self, data: memoryview) -> None:
+        """The bytes that come next."""
         if self._chunk is not self._whole:
             self._whole.update(data)
         while len(data):
@@ -102,6 +103,7 @@ class _TensorHasher:
                     self._left = self.lengths[len(self._hashes)]
 
     def result(self) -> SurveyedStream:
+        """All bytes have come."""
         return SurveyedStream(
             self.dtype,
             Hash(self._whole.hexdigest()),
@@ -114,7 +116,7 @@ class _TensorHasher:
 
 
 @dataclass(slots=True)
-class _OtherHasher:
+class OtherHasher:
     """Takes the other bytes in order and cuts them by content as they come."""
 
     cuts: Sequence[int]
@@ -125,6 +127,7 @@ class _OtherHasher:
     _hashes: list[Hash] = field(default_factory=list)
 
     def update(self, data: memoryview) -> None:
+        """The bytes that come next."""
         self._whole.update(data)
         self._window += data
         if len(self._window) >= _WINDOW:
@@ -144,6 +147,7 @@ class _OtherHasher:
         del self._window[:at]
 
     def result(self, gaps: Sequence[tuple[int, int]]) -> SurveyedStream:
+        """All bytes have come; `gaps` tells where in the file they lie."""
         if self._window:
             self._cut(last=True)
         starts = tuple(accumulate((length for _, length in gaps), initial=0))[:-1]
@@ -185,11 +189,11 @@ class Surveyor:
         self.layout = layout
         self.whole = blake3()
         self.size = 0
-        self._hashers = [_TensorHasher(t.dtype, t.start, t.stop - t.start) for t in layout.tensors]
+        self._hashers = [TensorHasher(t.dtype, t.start, t.stop - t.start) for t in layout.tensors]
         self._gaps = list(gaps(layout))
         # Cuts are offsets in the file, and other bytes are cut in their stream: the same where there are no tensors.
-        self._other = _OtherHasher(layout.cuts if not layout.tensors else ())
-        runs: list[tuple[int, _TensorHasher | _OtherHasher]] = [(at + n, self._other) for at, n in self._gaps]
+        self._other = OtherHasher(layout.cuts if not layout.tensors else ())
+        runs: list[tuple[int, TensorHasher | OtherHasher]] = [(at + n, self._other) for at, n in self._gaps]
         runs += [(h.start + h.length, h) for h in self._hashers if h.length]
         self._runs = deque(sorted(runs, key=lambda run: run[0]))
         self._free = [bytearray(min(BLOCK, max(layout.size, 1))) for _ in range(_IN_FLIGHT)]
@@ -243,7 +247,7 @@ def survey(source: Source, layout: Layout, progress: Progress) -> Survey:
         surveyor.close()
 
 
-def _distribute(block: memoryview, offset: int, runs: deque[tuple[int, _TensorHasher | _OtherHasher]]) -> None:
+def _distribute(block: memoryview, offset: int, runs: deque[tuple[int, TensorHasher | OtherHasher]]) -> None:
     at = 0
     while at < len(block):
         end, hasher = runs[0]

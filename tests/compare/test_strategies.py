@@ -9,26 +9,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from git_lepton.compare.strategies import Block, TensorBlocks, _Trim, prepare
+from git_lepton.compare.strategies import Block, TensorBlocks, _trims, prepare
 from git_lepton.errors import UsageError
 
 BLOCK = 700
+SPAN = 3
+"""Blocks that are read at once."""
 
 
 def tensor(base: np.ndarray | None, ours: np.ndarray, theirs: np.ndarray, block: int = BLOCK) -> TensorBlocks:
-    def blocks() -> Iterator[Block]:
-        for number, at in enumerate(range(0, ours.size, block)):
-            part = slice(at, at + block)
+    starts = range(0, ours.size, block)
+
+    def load(span: int) -> Iterator[Block]:
+        for number in range(span * SPAN, min((span + 1) * SPAN, len(starts))):
+            part = slice(starts[number], starts[number] + block)
             yield Block(number, None if base is None else base[part], ours[part], theirs[part])
 
-    return TensorBlocks("layer.0.weight", ours.size, blocks)
+    return TensorBlocks("layer.0.weight", ours.size, -(-len(starts) // SPAN), load)
 
 
 def merged(strategy: str, data: TensorBlocks, **options: float) -> np.ndarray:
     combine = prepare(strategy, options, data)
-    blocks = list(data.blocks())
-    results = {block.number: combine(block) for block in reversed(blocks)}  # in any order
-    return np.concatenate([results[block.number] for block in blocks])
+    return np.concatenate(list(data.each(combine)))
 
 
 def three(seed: int, count: int = 5000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -134,10 +136,18 @@ def test_trimming_a_large_tensor_of_few_magnitudes() -> None:
     rng = np.random.default_rng(5)
     ours = 1 + rng.integers(0, 3, 1_300_000) * 2.0**-50
     data = tensor(np.zeros_like(ours), ours, ours, 100_000)
-    trim = _Trim.find(data, lambda block: block.ours, 400_000)
-    kept = np.concatenate([trim.apply(b.number, b.ours) for b in data.blocks()])
+    trim, _ = _trims(data, 400_000)
+    kept = np.concatenate(list(data.each(lambda b: trim.apply(b.number, b.ours))))
     assert np.count_nonzero(kept) == 400_000
     close(kept, paper_trim(ours, 400_000 / ours.size + 1e-9))
+
+
+def test_trimming_a_tensor_that_hardly_changed_collects_nothing() -> None:
+    ours = np.zeros(1_300_000)
+    ours[::1000] = 1
+    data = tensor(np.zeros_like(ours), ours, -ours, 100_000)
+    for trim in _trims(data, 400_000):
+        assert (trim.threshold, trim.apply(3, ours).sum()) == (0, 1300)
 
 
 def test_dare_drops_at_random_rescales_and_elects() -> None:
