@@ -60,3 +60,21 @@ def test_leaving_by_an_error_kills_the_child() -> None:
     with pytest.raises(KeyError), spawn(["sleep", "20"]) as process:
         raise KeyError
     assert process.close().status == -9
+
+
+def test_a_group_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    """Also when the command itself is gone, and although what it left behind holds its standard error."""
+    script = f"sleep 20 & echo $! > {tmp_path}/pid; echo last >&2"
+    with spawn(["sh", "-c", script], own_group=True) as process:
+        assert process.ends(10)
+        process.kill()
+    assert process.close().stderr == b"last\n"
+    stat = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
+    assert not stat.exists() or " Z " in stat.read_text()
+
+
+def test_a_command_that_does_not_end_in_time() -> None:
+    with spawn(["sleep", "20"], own_group=True) as process:
+        assert not process.ends(0.05)
+        process.kill()
+    assert process.close().status == -9

@@ -36,8 +36,8 @@ class Suspect:
 
     Attributes:
         name: as `exclude` takes it, a glob that matches it alone.
-        decibels: signal to noise of its result; None where no graph was run.
         noise: what it adds: noise by signal of its result less that of the node before, or the tensor's error.
+        decibels: signal to noise of its result; None where no graph was run.
     """
 
     name: str

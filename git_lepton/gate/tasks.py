@@ -171,7 +171,7 @@ Result = Evaluated | GateOutcome | Clocked | Weighed | Shone | Dissected
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A task that gave no result: why, what to do next, and whether a rule (not the measuring) is what failed."""
+    """A task that gave no result: why, and what to do next."""
 
     message: str
     hint: str = ""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from git_lepton.config.values import GateRule
-from git_lepton.errors import FormatError, LeptonError, UsageError
+from git_lepton.errors import LeptonError, UsageError
 from git_lepton.gate import data as examples
 from git_lepton.gate import dissect, evaluators, golden, metrics, onnx_model, performance, wire
 from git_lepton.gate.assess import assess
@@ -138,8 +138,6 @@ def _tell(stream: TextIO, event: Event) -> None:
 def _attempt(worker: Worker, task: Task, number: int) -> Event:
     try:
         return Event(number, worker.do(task))
-    except FormatError as error:
-        return Event(number, failed=Failed(error.message, error.hint or ""))
     except LeptonError as error:
         return Event(number, failed=Failed(error.message[:_TOLD], error.hint or ""))
     except MemoryError:
