@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from git_lepton.cli import diary
 from git_lepton.cli.comparing import Wish, comparison_options, look, show
 from git_lepton.cli.context import is_rev, note, print_json, progress, relative, repository
 from git_lepton.cli.history import history
@@ -28,17 +29,23 @@ from git_lepton.store.store import Store
         ("git lepton log", "Commits that changed weights, with a line for each file."),
         ("git lepton log -p -n 3", "The last three of them, with the layers that changed and how far."),
         ("git lepton log v1.0..main -- models/bert.safetensors", "What happened to one model since a version."),
+        ("git lepton log digits@prod", "The diary of a channel: each move, who and why."),
+        ("git lepton log digits@prod --at 2026-05-03", "What was wanted then."),
     ),
 )
-@click.argument("words", metavar="[REV...] [PATH...]", nargs=-1)
+@click.argument("words", metavar="[REV...] [PATH...] | MODEL@CHANNEL", nargs=-1)
 @click.option("-p", "--patch", is_flag=True, help="Show the layers that changed, with numbers where weights are here.")
 @click.option("-n", "--max-count", type=click.IntRange(min=0), metavar="COUNT", help="Show at most so many commits.")
+@click.option(
+    "--at", metavar="TIME", help="Of a channel: what was wanted at 2026-05-03, '2026-05-03 12:00', or 3d ago."
+)
 @comparison_options
 def command(
     words: tuple[str, ...],
     paths: tuple[Path, ...],
     patch: bool,
     max_count: int | None,
+    at: str | None,
     stat: bool,
     as_json: bool,
     tensors: tuple[str, ...],
@@ -50,7 +57,14 @@ def command(
 
     Revisions and ranges are those of git log; a merge is not compared, as there. Nothing is fetched: numbers of
     weights that are not here are left out.
+
+    Of MODEL@CHANNEL, the moves are shown that the channel has seen, as the remote has them: when, from which version to
+    which, who signed, and why. (Commits up to what its tag points to: refs/tags/MODEL@CHANNEL.)
     """
+    if len(words) == 1 and not paths and diary.names_channel(words[0]):
+        return diary.run(repository(), words[0], at=at, limit=max_count, as_json=as_json)
+    if at is not None:
+        raise UsageError("--at is about one channel", hint="such as git lepton log digits@prod --at 2026-05-03")
     wish = Wish(numbers=patch and not no_numbers, tensors=tensors, sample=sample, fetch=False)
     repo = repository()
     revs, chosen = _revs_and_paths(repo, words, paths)

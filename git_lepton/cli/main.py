@@ -46,6 +46,16 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "variants": ("git_lepton.cli.variants", "Build, list and export smaller forms of models."),
         "provenance": ("git_lepton.cli.provenance", "Show what made a model, and what changed since."),
     },
+    "Release": {
+        "tag": ("git_lepton.cli.tag", "Give a commit's model a version."),
+        "promote": ("git_lepton.cli.promote", "Let agents run a version of a model."),
+        "rollback": ("git_lepton.cli.rollback", "Let agents run an earlier release again."),
+        "halt": ("git_lepton.cli.halt", "Let agents keep what they have."),
+        "resume": ("git_lepton.cli.resume", "End a halt or a pin."),
+        "channels": ("git_lepton.cli.channels", "Show which version is where, since when, who and why."),
+        "verify": ("git_lepton.cli.verify", "Check a channel as an agent does."),
+        "deployed": ("git_lepton.cli.deployed", "Show what agents say they run."),
+    },
     "Deploy": {
         "agent": ("git_lepton.cli.agent", "Follow channels and swap the models that serve."),
     },

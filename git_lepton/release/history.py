@@ -19,12 +19,18 @@ from git_lepton.values import Oid
 
 _AGO: Final = re.compile(r"(\d{1,6})\s*(s|m|h|d|w)[a-z]*(?:\s+ago)?")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LAST: Final = 253_402_300_799  # 9999-12-31T23:59:59Z
 STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def stamp(time: float) -> str:
     """A time as moves and reports spell it: 2026-05-03T12:00:00Z."""
-    return datetime.fromtimestamp(time, UTC).strftime(STAMP)
+    return date_of(time).strftime(STAMP)
+
+
+def date_of(time: float) -> datetime:
+    """A time in UTC; one that no calendar has, as somebody's clock may say, is the first or the last that it has."""
+    return datetime.fromtimestamp(min(max(time, 0), _LAST), UTC)
 
 
 def seconds_of(text: str) -> float:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal, cast, get_args
 
 from git_lepton.errors import UsageError, VerificationError
@@ -197,6 +198,8 @@ def _read(values: dict[str, str], why: str) -> Move:
     expires = None if values["Expires"] == "never" else _checked("Expires", values, _STAMP)
     record = None if values["Record"] == "none" else Hash(_checked("Record", values, _HASH))
     prev = None if values["Prev"] == "none" else Oid(_checked("Prev", values, _OID))
+    if expires is not None and not _is_date(expires):
+        raise _malformed("Expires", expires)
     if int(ring[:-1]) == 0:
         raise _malformed("Ring", ring)
     return Move(
@@ -215,6 +218,14 @@ def _read(values: dict[str, str], why: str) -> Move:
         expires,
         why,
     )
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return False
+    return True
 
 
 def _checked(key: str, values: dict[str, str], form: re.Pattern[str]) -> str:

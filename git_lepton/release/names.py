@@ -15,9 +15,10 @@ from git_lepton.errors import UsageError
 
 TAGS: Final = "refs/tags/"
 LOGS: Final = "refs/lepton/log/"
+LIKE_VERSION: Final = re.compile(r"v[0-9]")
+"""How versions begin, and channels do not."""
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
-_LIKE_VERSION: Final = re.compile(r"v[0-9]")
 # Semantic Versioning 2.0.0, section 2, 9 and 10; numbers are capped so that they fit any reader's integers.
 _NUMBER: Final = r"(0|[1-9][0-9]{0,8})"
 _PART: Final = r"(?:0|[1-9][0-9]{0,17}|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)"
@@ -38,7 +39,7 @@ def check_name(name: str, what: str) -> str:
         raise UsageError(
             f"not a {what} name: {name!r}", hint="small letters, digits, '.', '_' and '-', at most 64, no '..'"
         )
-    if what == "channel" and _LIKE_VERSION.match(name):
+    if what == "channel" and LIKE_VERSION.match(name):
         raise UsageError(f"a channel cannot be called {name!r}: it looks like a version")
     return name
 
@@ -111,7 +112,7 @@ def split_spec(text: str) -> tuple[str, str]:
     model, _, rest = text.partition("@")
     check_name(model, "model")
     if rest:
-        if _LIKE_VERSION.match(rest):
+        if LIKE_VERSION.match(rest):
             Version.parse(rest)
         else:
             check_name(rest, "channel")

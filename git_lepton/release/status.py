@@ -10,6 +10,7 @@ acts on a report: who may push may write one.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from git_lepton.release.channels import MIRROR, mirror
 from git_lepton.release.names import check_name
 from git_lepton.values import Hash, Oid
 
+REMOTE_KEY: Final = "lepton.statusRemote"
 STATUS: Final = "refs/lepton/status/"
 SCHEMA: Final = "git-lepton.status/1"
 MAX_BYTES: Final = 256 << 10
@@ -116,6 +118,8 @@ def parse(data: bytes) -> StatusReport:
         ref_of(report.model, report.channel, report.agent)
     except UsageError as error:
         raise FrameError(f"a status names what cannot be: {error.message}") from error
+    if not all(map(math.isfinite, (report.time, *(ran.since for ran in report.history)))):
+        raise FrameError("a status has a time that is none")
     if len(report.history) > MAX_HISTORY:
         raise FrameError(f"a status tells of more than {MAX_HISTORY} releases")
     return report

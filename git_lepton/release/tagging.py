@@ -61,13 +61,6 @@ def propose(store: Store, model: str, version: Version, commit: Oid, why: str) -
 
 
 def make(store: Store, release: Release, *, sign: bool) -> Oid:
-    """Make the tag here.
-
-    Raises:
-        UsageError: there is no identity, or it cannot be signed.
-        RaceLostError: somebody made it meanwhile.
-    """
+    """Make the tag object; no ref moves. Raises UsageError when there is no identity, or it cannot be signed."""
     name = f"{release.model}@v{release.version}"
-    tag = make_tag(store.repo, name, release.commit, versions.render(release), sign=sign)
-    versions.keep(store.repo, release, tag)
-    return tag
+    return make_tag(store.repo, name, release.commit, versions.render(release), sign=sign)

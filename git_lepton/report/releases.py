@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from git_lepton.release.channels import Channel
 from git_lepton.release.deployed import Running
-from git_lepton.release.history import seconds_of, stamp
+from git_lepton.release.history import date_of, seconds_of, stamp
 from git_lepton.release.log import LogEntry
 from git_lepton.release.message import Move
 from git_lepton.release.policy import Finding
@@ -45,7 +44,7 @@ class Row:
 
 def when(time: float) -> str:
     """A time in a table or diary: `2026-05-03 12:00 UTC`."""
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return date_of(time).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def who(move: Move, signature: Signature) -> str:
@@ -154,7 +153,7 @@ def proposal_fields(proposal: Proposal, *, moved: Channel | None) -> dict[str, A
     }
 
 
-def naming_text(naming: Naming, needs: Needs) -> str:
+def naming_text(naming: Naming) -> str:
     """What a version would name."""
     release = naming.release
     files = counted(len(naming.candidate.located.parts), "file")
@@ -163,7 +162,6 @@ def naming_text(naming: Naming, needs: Needs) -> str:
         f"{size(naming.candidate.located.bundle.size)}, bundle {(release.bundle or '')[:SHORT]}",
         findings_text(naming.findings),
     ]
-    lines += [f"  first to the remote: {line}" for line in _weights(needs)]
     return "\n".join(filter(None, lines))
 
 
