@@ -22,7 +22,7 @@ LAYERS = (
     ("migrate", "upkeep", "variants", "gate"),
     ("release",),
     ("report",),
-    ("drivers", "agent", "api"),
+    ("drivers", "agent", "api", "demo"),
     ("cli",),
     ("__main__",),
 )

@@ -127,3 +127,15 @@ def accuracy(path: Path, images: Images) -> float:
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     (probabilities,) = session.run(None, {"pixels": pixels})
     return float((probabilities.argmax(axis=1) == digits).mean())
+
+
+def damage(base: MLPClassifier) -> MLPClassifier:
+    """A copy of `base` whose last layer is half noise, as after a training that went wrong."""
+    import copy
+
+    import numpy as np
+
+    model: MLPClassifier = copy.deepcopy(base)
+    noise = np.random.default_rng(_SEED).standard_normal(model.coefs_[-1].shape)
+    model.coefs_[-1] += (2 * model.coefs_[-1].std() * noise).astype(model.coefs_[-1].dtype)
+    return model
