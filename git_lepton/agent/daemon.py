@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from git_lepton.agent.control import Answer, ControlServer
 from git_lepton.agent.document import release_fields, status_fields
@@ -39,11 +39,22 @@ class _Request:
     error: LeptonError | None = None
 
 
+class Service(Protocol):
+    """What runs beside the engine, on threads of its own."""
+
+    def start(self) -> None:
+        """Begin; the models serve already."""
+
+    def close(self) -> None:
+        """End."""
+
+
 class Daemon:
-    """Runs an engine until it is stopped."""
+    """Runs an engine until it is stopped; append to `services` before `run`."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.services: list[Service] = []
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._control = ControlServer(engine.settings.state, self.handle)
         self._stopping = False
@@ -57,11 +68,16 @@ class Daemon:
             RaceLostError: another agent has the state folder.
         """
         self.engine.start()
+        services = (self._control, *self.services)
+        started: list[Service] = []
         try:
-            self._control.start()
+            for service in services:
+                service.start()
+                started.append(service)
             self._loop()
         finally:
-            self._control.close()
+            for service in reversed(started):
+                service.close()
             self.engine.close()
 
     def stop(self) -> None:

@@ -159,6 +159,19 @@ class Http:
 
 
 @dataclass(frozen=True, slots=True)
+class Reports:
+    """`[status]`: telling a remote what runs here; without a `remote` nobody is told.
+
+    Attributes:
+        remote: address of the repository that reports are pushed to.
+        interval: seconds after which a report is pushed although nothing changed.
+    """
+
+    remote: str | None = None
+    interval: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of `agent.toml`.
 
@@ -173,6 +186,7 @@ class Settings:
         allowed_signers, revoked_keys: files for ssh-keygen.
         object_format: how the remote names objects.
         http: see `Http`.
+        status: see `Reports`.
         follows: by name, in the order of the file.
     """
 
@@ -188,6 +202,7 @@ class Settings:
     revoked_keys: Path | None = None
     object_format: Literal["sha1", "sha256"] = "sha1"
     http: Http = Http()
+    status: Reports = Reports()
 
 
 def _absolute(text: str) -> str | None:
@@ -334,6 +349,15 @@ HTTP: Final = Table(
     ),
 )
 
+STATUS: Final = Table(
+    "[status]",
+    Reports,
+    (
+        Key("remote", _REMOTE, "where reports for `git lepton deployed` are pushed to", default="none"),
+        Key("interval", Duration(), "after which one is pushed although nothing changed", default="`10m`"),
+    ),
+)
+
 
 def _settings(remote: str, state: Path, model: Mapping[str, Follow], **others: Any) -> Settings:
     others.setdefault("id", platform.node() or "agent")
@@ -355,6 +379,7 @@ TOP: Final = Table(
         Key("revoked_keys", _PATH, "keys that count no more", default="none"),
         Key("object_format", Choice(("sha1", "sha256")), "how the remote names objects", default="`sha1`"),
         Key("http", HTTP, "metrics and state"),
+        Key("status", STATUS, "reports of what runs"),
         Key("model", MapOf("name", MODEL, name_problem), "what is followed", required=True),
     ),
 )
@@ -393,6 +418,8 @@ def _check(settings: Settings, place: Place) -> None:
         raise place.at("model").error("has no entry: there is nothing to follow")
     if (settings.http.certificate is None) != (settings.http.key is None):
         raise place.at("http").error("needs both certificate and key, or none of them")
+    if settings.status.remote and (problem := name_problem(settings.id)) is not None:
+        raise place.at("id").error(f"is the name of a report, and {problem}")
     folders: dict[Path, str] = {}
     for name, follow in settings.follows.items():
         here = place.at("model", name)

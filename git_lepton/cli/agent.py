@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,10 @@ from git_lepton.agent.daemon import Daemon, administer, end_on_signals, once
 from git_lepton.agent.document import status_fields
 from git_lepton.agent.engine import Engine
 from git_lepton.agent.journal import Journal
+from git_lepton.agent.metrics import Metrics
+from git_lepton.agent.passwords import make_line
+from git_lepton.agent.reporting import Reporter
+from git_lepton.agent.server import WebServer
 from git_lepton.agent.settings import FILE_NAME, Settings, load
 from git_lepton.cli.context import print_json, say
 from git_lepton.cli.verb import Verb, VerbGroup, json_option
@@ -62,7 +67,18 @@ def run_command(config: Path) -> int:
     """Follow channels until SIGTERM or SIGINT."""
     require_git()
     end_on_signals()
-    Daemon(Engine(load(config), [Journal()])).run()
+    settings = load(config)
+    engine = Engine(settings, [Journal()])
+    daemon = Daemon(engine)
+    if settings.http.listen is not None:
+        metrics = Metrics(engine.status)
+        engine.observers.append(metrics)
+        daemon.services.append(WebServer(settings.http, metrics, daemon.poke))
+    if settings.status.remote is not None:
+        reporter = Reporter(settings, engine.status)
+        engine.observers.append(reporter)
+        daemon.services.append(reporter)
+    daemon.run()
     return EXIT_OK
 
 
@@ -188,6 +204,25 @@ def reset_floor_command(name: str, config: Path, as_json: bool) -> int:
     `git lepton log` before you let go of it.
     """
     return _admin("reset-floor", config, name, as_json, "{name}: any move of its channel may be followed next")
+
+
+@command.command(
+    "password",
+    cls=Verb,
+    examples=(("git lepton agent password prometheus >>/etc/lepton/users", "A line for http.users of agent.toml."),),
+)
+@click.argument("user")
+def password_command(user: str) -> int:
+    """Print a line for the file of users that may ask the agent's web server.
+
+    The password is asked for on the terminal, or read from standard input: one line.
+    """
+    if sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    say(make_line(user, password))
+    return EXIT_OK
 
 
 def _print(fields: dict[str, Any], running: bool) -> None:
