@@ -114,7 +114,8 @@ class Gating:
         request = self._request(plan, made, code)
         outcome = judge(request, cache=self._outputs, progress=self._store.progress)
         outcome = replace(outcome, seconds=time.perf_counter() - began)
-        golden = self._golden(request) if plan.settings.golden and not outcome.stops else None
+        wanted = plan.settings.golden and self._stage == "commit" and not outcome.stops
+        golden = self._golden(request) if wanted else None
         judged = Judged(plan, outcome, self._record(plan, made, outcome, origins, golden))
         self._note(key, judged)
         return judged
