@@ -26,7 +26,15 @@ from git_lepton.store.store import Store
 from git_lepton.store.tracked import STAGED
 
 
-@click.group("variants", cls=VerbGroup)
+@click.group(
+    "variants",
+    cls=VerbGroup,
+    examples=(
+        ("git lepton variants build", "Build what lepton.toml names for the models that are staged."),
+        ("git lepton variants list", "What the records name, with sizes and the tensor that lost most."),
+        ("git lepton variants export digits int8 -o out/", "Write a variant where a server can load it."),
+    ),
+)
 def command() -> None:
     """Smaller or faster forms of a model, made by a recipe such as int8, fp16 or prune50+int8.
 
