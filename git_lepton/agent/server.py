@@ -33,6 +33,7 @@ from git_lepton.errors import UsageError
 
 _CONNECTIONS: Final = 16
 _SECONDS: Final = 10.0
+_CLOSING: Final = 0.2
 _POKE_DISTANCE: Final = 1.0
 _MAX_BODY: Final = 32 << 20
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -75,7 +76,7 @@ class WebServer:
             self._server = _Server(host, port, self._answer, self._certificate)
         except OSError as error:
             raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-        threading.Thread(target=self._server.serve_forever, name="web", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(_CLOSING,), name="web", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening."""
