@@ -49,7 +49,7 @@ def pre_commit(repo: Repo, say: Say) -> int:
     by_index = check_attr(repo, staged, ["filter"], source="index")
     by_tree = check_attr(repo, staged, ["filter"])
     status = EXIT_OK
-    with Store(repo) as store:
+    with Store(repo, progress=for_terminal()) as store:
         for path, blob in staged.items():
             kept = [values[path].get("filter") == "lepton" for values in (by_index, by_tree)]
             if not any(kept):

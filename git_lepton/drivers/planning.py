@@ -167,8 +167,12 @@ class Planner:
                 baseline = self.side(point.label, point.commit, settings.name, settings)
         previous = self.side("HEAD", parent, settings.name, settings) if parent is not None else None
         data, missing = self._data(settings, rev)
+        teacher = self._teacher(settings, rev)
+        if teacher is None:
+            absent = f"no file of the teacher, model {settings.teacher}, is in git: git add it"
+            missing |= {gate.name: absent for gate in settings.gates if gate.teacher is not None}
         calibration = bundle.part_at(self._repo, objects, settings.calibration, rev) if settings.calibration else None
-        plan = Plan(settings, here, baseline, previous, self._teacher(settings, rev), data, missing, calibration)
+        plan = Plan(settings, here, baseline, previous, teacher, data, missing, calibration)
         return self._with_record(plan, rev)
 
     def record_at(self, model: str, rev: str = STAGED) -> tuple[Record | None, str]:
