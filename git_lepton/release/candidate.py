@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final
 
 from blake3 import blake3
 
@@ -17,7 +16,6 @@ from git_lepton.config.store import FILE_NAME
 from git_lepton.config.values import Config, ModelSettings
 from git_lepton.errors import FrameError, UsageError, VerificationError
 from git_lepton.git.objects import ObjectReader
-from git_lepton.git.refs import read_refs
 from git_lepton.git.repo import Repo
 from git_lepton.record import bundle
 from git_lepton.record.bundle import Bundle, BundleFile, LocatedBundle
@@ -28,8 +26,6 @@ from git_lepton.record.values import Record, Variant
 from git_lepton.store.tracked import files_at
 from git_lepton.transfer.need import Need, Needs
 from git_lepton.values import Hash, Oid
-
-_DEFAULT_BRANCHES: Final = ("HEAD", "main", "master")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,20 +166,6 @@ def config_at(repo: Repo, objects: ObjectReader, rev: str) -> Config:
     """lepton.toml of a revision; empty settings without one. Raises UsageError when it is not valid."""
     text = text_at(repo, objects, rev, FILE_NAME)
     return Config() if text is None else parse_config(text.data, name=f"{rev[:10]}:{FILE_NAME}")
-
-
-def policy_rev(repo: Repo, remote: str) -> str | None:
-    """Where the policy of channels is read: the default branch as the remote last had it, else HEAD; None without any.
-
-    What was reviewed counts, not what lies on a branch of whoever wants to promote.
-    """
-    names = [f"refs/remotes/{remote}/{name}" for name in _DEFAULT_BRANCHES]
-    found = read_refs(repo, names)
-    name = next((name for name in names if name in found), None)
-    if name is None:
-        has_head = repo.git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", check=False).status == 0
-        return "HEAD" if has_head else None
-    return name
 
 
 def text_at(repo: Repo, objects: ObjectReader, rev: str, path: str) -> Text | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,11 +90,20 @@ def release_remote(repo: Repo) -> str:
     )
 
 
-def refresh(repo: Repo, remote: str, *, model: str | None = None, channel: str | None = None) -> dict[str, Oid]:
+def refresh(
+    repo: Repo, remote: str, *, model: str | None = None, channel: str | None = None, more: Collection[str] = ()
+) -> dict[str, Oid]:
     """Ask the remote for channels and their logs, and mirror the answer: what is gone there goes here.
 
+    Args:
+        repo: where to.
+        remote: whom to ask.
+        model: only of this one; None for all.
+        channel: only these; None for all.
+        more: further refs to mirror, by their whole names.
+
     Returns:
-        All refs of channels, versions and logs that the remote has.
+        All refs of channels, versions and logs that the remote has, and those of `more`.
 
     Raises:
         MissingError: the remote cannot be reached.
@@ -102,9 +111,9 @@ def refresh(repo: Repo, remote: str, *, model: str | None = None, channel: str |
 
     def is_wanted(ref: str) -> bool:
         found = _CHANNEL.fullmatch(ref.removeprefix(TAGS).removeprefix(LOGS))
-        return found is not None and model in {None, found[1]} and channel in {None, found[2]}
+        return ref in more or (found is not None and model in {None, found[1]} and channel in {None, found[2]})
 
-    listed = ls_remote(repo, remote, [TAGS + "*@*", LOGS + "*"])
+    listed = ls_remote(repo, remote, [TAGS + "*@*", LOGS + "*", *more])
     mirror(repo, remote, listed, is_wanted)
     note = _asked(repo, remote)
     note.parent.mkdir(parents=True, exist_ok=True)

@@ -8,10 +8,12 @@ from functools import cached_property
 from git_lepton.config.values import ChannelSettings, Config
 from git_lepton.errors import FrameError, UsageError
 from git_lepton.gate import verdicts
+from git_lepton.gate.anchor import head_commit
 from git_lepton.gate.verdicts import GateVerdict, gate_hash
 from git_lepton.git.remote import fetch_refs
+from git_lepton.git.repo import Repo
 from git_lepton.release import channels, log, versions
-from git_lepton.release.candidate import Candidate, config_at, policy_rev
+from git_lepton.release.candidate import Candidate, config_at
 from git_lepton.release.channels import Channel
 from git_lepton.release.log import LogEntry
 from git_lepton.release.names import Version, check_name
@@ -41,7 +43,8 @@ class Desk:
         self.objects = store.objects
         self.model = check_name(model, "model")
         self.remote = remote
-        self._listed = channels.refresh(self.repo, remote, model=model)
+        self._branches = _default_branches(self.repo, remote)
+        self._listed = channels.refresh(self.repo, remote, model=model, more=self._branches)
         self._channels = {
             c.channel: c for c in channels.mirrored(self.repo, self.objects, remote) if c.model == self.model
         }
@@ -79,8 +82,15 @@ class Desk:
 
     @cached_property
     def policy(self) -> Config:
-        """lepton.toml as it was reviewed, see `candidate.policy_rev`. Raises UsageError when it is not valid."""
-        rev = policy_rev(self.repo, self.remote)
+        """lepton.toml as it was reviewed: that of the remote's default branch, as it is now.
+
+        What somebody's own branch says does not count. Where the default branch cannot be told, it is that of HEAD.
+
+        Raises:
+            UsageError: it is not valid.
+        """
+        tips = [self._listed[branch] for branch in self._branches if branch in self._listed]
+        rev = tips[0] if tips else head_commit(self.repo)
         return Config() if rev is None else config_at(self.repo, self.objects, rev)
 
     def settings(self, channel: str) -> ChannelSettings:
@@ -142,3 +152,11 @@ class Desk:
         """Push weights. Raises as `push_needed`."""
         if needs:
             push_needed(self.store, store_remote(self.repo, self.remote), needs)
+
+
+def _default_branches(repo: Repo, remote: str) -> list[str]:
+    """Refs of the remote that may be its default branch, the likeliest first."""
+    prefix = f"refs/remotes/{remote}/"
+    done = repo.git("symbolic-ref", "--quiet", f"{prefix}HEAD", check=False)
+    known = done.stdout.decode(errors="surrogateescape").strip().removeprefix(prefix)
+    return [f"refs/heads/{name}" for name in dict.fromkeys([known, "main", "master"]) if name]
