@@ -2,7 +2,8 @@
 
 A `LeptonError` was foreseen: its message, its hint and its exit code are all that a person needs. Anything else is our
 own mistake: one line, and a report file with the traceback and the versions, for a bug report. Hooks know only 0 and
-1, because git gives other statuses no meaning.
+1, because git gives other statuses no meaning; to a merge driver it takes up to 128 for a conflict, so that failures
+are above.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     status = _run(command, list(arguments))
     if arguments and arguments[0] == "hook":
         return min(status, 1)
+    if arguments and arguments[0] == "merge-driver" and status > 1:
+        return 128 + min(status, 127)
     return status
 
 

@@ -76,6 +76,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
 HIDDEN: Final[dict[str, tuple[str, str]]] = {
     "filter-process": ("git_lepton.cli.filter_process", "The long-running filter that git starts."),
     "hook": ("git_lepton.cli.hook", "What the hooks run."),
+    "merge-driver": ("git_lepton.cli.merge_driver", "What git calls to merge weight files."),
 }
 
 VERBS: Final = {name: entry for verbs in (*SECTIONS.values(), HIDDEN) for name, entry in verbs.items()}

@@ -7,6 +7,7 @@ interrupt or a full disk leaves index and work tree as they were.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from git_lepton.config.values import ModelSettings
 from git_lepton.drivers import staging
@@ -104,7 +105,8 @@ def origins_of(planner: Planner, plan: Plan, parent: Oid | None) -> Origins:
     before, _ = planner.record_at(plan.settings.name, parent) if parent is not None else (None, "")
     if before is not None and before.bundle == plan.here.bundle.hash and before.origins != Origins():
         return before.origins
-    return planner.origins(plan.settings, STAGED)
+    merged = planner.merged(plan, before.origins.merged if before is not None else ())
+    return replace(planner.origins(plan.settings, STAGED), merged=merged)
 
 
 def write_records(repo: Repo, gating: Gating, found: Sequence[Judged], say: Say) -> None:

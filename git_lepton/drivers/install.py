@@ -35,6 +35,9 @@ HEADER_KEY: Final = "diff.lepton.xfuncname"
 # up to the last number), else the module, else the whole name. No textconv: git would smudge weights to feed it.
 _TENSOR: Final = "^tensor [^ ]+ [^ ]+ [^ ]+ "
 _MODULE: Final = "\n".join(_TENSOR + name for name in (r"(.*[./][0-9]+)[./]", r"(.+)[./][^./]+$", r"(.+)$"))
+MERGE_KEY: Final = "merge.lepton.driver"
+MERGE_NAME_KEY: Final = "merge.lepton.name"
+_MERGE_NAME: Final = "weights, tensor by tensor"
 CRUFT_KEY: Final = "gc.cruftPacks"
 ATTRIBUTE_LINE: Final = b"*.lp -delta\n"
 _CONFIG_HOOKS: Final = (2, 54)
@@ -65,6 +68,11 @@ def _filter_settings(command: str) -> dict[str, str]:
     return {PROCESS_KEY: f"{command} filter-process", REQUIRED_KEY: "true", HEADER_KEY: _MODULE}
 
 
+def _merge_settings(command: str) -> dict[str, str]:
+    # git quotes what it puts in place of %P for the shell.
+    return {MERGE_KEY: f"{command} merge-driver %O %A %B %L %P", MERGE_NAME_KEY: _MERGE_NAME}
+
+
 def config_hooks(version: tuple[int, ...]) -> dict[str, str]:
     """Settings that make a git of this version run our hooks in every repository; none for an older git.
 
@@ -89,7 +97,7 @@ def install() -> list[str]:
     Raises:
         UsageError: git is missing.
     """
-    for key, value in (_filter_settings(PROGRAM) | config_hooks(git_version())).items():
+    for key, value in (_filter_settings(PROGRAM) | _merge_settings(PROGRAM) | config_hooks(git_version())).items():
         _global("--replace-all", key, value)
     done = ["git knows the filter of git-lepton now, in every repository of this user"]
     if shutil.which(PROGRAM) is None:
@@ -99,7 +107,7 @@ def install() -> list[str]:
 
 def uninstall() -> list[str]:
     """Undo `install`; returns what was done."""
-    keys = (*_filter_settings(PROGRAM), *config_hooks(_CONFIG_HOOKS))
+    keys = (*_filter_settings(PROGRAM), *_merge_settings(PROGRAM), *config_hooks(_CONFIG_HOOKS))
     removed = [key for key in keys if _global("--unset-all", key) != _UNSET_NOTHING]
     return ["git no longer knows the filter of git-lepton"] if removed else ["there was nothing to undo"]
 
@@ -130,6 +138,8 @@ def init(repo: Repo, store: Store | None = None) -> InitReport:
     local = {COMMAND_KEY: command}
     if _outside(repo, PROCESS_KEY) is None:
         local |= _filter_settings(command)
+    if _outside(repo, MERGE_KEY) is None:
+        local |= _merge_settings(command)
     if config_get(repo, CRUFT_KEY) is None:
         local[CRUFT_KEY] = "true"
     done += _set_local(repo, local)
@@ -146,7 +156,7 @@ def init(repo: Repo, store: Store | None = None) -> InitReport:
 def deinit(repo: Repo) -> list[str]:
     """Undo `init`: hooks, settings and attributes; stored weights stay. Returns what was done."""
     done = hookfiles.take_out(repo)
-    keys = [COMMAND_KEY, PROCESS_KEY, REQUIRED_KEY, HEADER_KEY, HOOKS_KEY]
+    keys = [COMMAND_KEY, PROCESS_KEY, REQUIRED_KEY, HEADER_KEY, MERGE_KEY, MERGE_NAME_KEY, HOOKS_KEY]
     if _local(repo, CRUFT_KEY) == "true":
         keys.append(CRUFT_KEY)
     removed = [key for key in keys if config_unset(repo, key)]

@@ -16,6 +16,7 @@ from typing import Final
 from git_lepton.config.reading import parse as parse_config
 from git_lepton.config.store import FILE_NAME
 from git_lepton.config.values import Config, GateRule, ModelSettings
+from git_lepton.drivers import mergenotes
 from git_lepton.errors import LeptonError, UsageError
 from git_lepton.gate.anchor import AnchorPoint, candidates
 from git_lepton.gate.values import DataFile
@@ -25,7 +26,7 @@ from git_lepton.record import bundle, provenance
 from git_lepton.record.bundle import LocatedBundle, Part
 from git_lepton.record.record import parse, path_of
 from git_lepton.record.rules import rules_hash
-from git_lepton.record.values import Origins, Record
+from git_lepton.record.values import Merged, Origins, Record
 from git_lepton.store.store import Store
 from git_lepton.store.tracked import STAGED
 from git_lepton.values import Hash, Oid
@@ -195,6 +196,10 @@ class Planner:
     def origins(self, settings: ModelSettings, rev: str) -> Origins:
         """What made the model, as it is at `rev`."""
         return provenance.origins_at(self._repo, self._store.objects, settings.provenance, rev)
+
+    def merged(self, plan: Plan, known: Sequence[Merged] = ()) -> tuple[Merged, ...]:
+        """How files of the model came out of merges, as noted in this repository or `known` from an earlier record."""
+        return mergenotes.record_of(self._repo, plan.here.bundle.files, known)
 
     def _with_record(self, plan: Plan, rev: str) -> Plan:
         record, fault = self.record_at(plan.settings.name, rev)

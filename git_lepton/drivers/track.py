@@ -21,7 +21,7 @@ from git_lepton.git.repo import Repo
 from git_lepton.store.store import Store
 from git_lepton.store.tracked import STAGED, files_at
 
-ATTRIBUTES: Final = (b"filter=lepton", b"diff=lepton", b"-text")
+ATTRIBUTES: Final = attributes.OURS
 FILE_NAME: Final = ".gitattributes"
 _FILE_MODES: Final = frozenset({0o100644, 0o100755})
 

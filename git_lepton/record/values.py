@@ -18,13 +18,33 @@ Verdict = Literal["pass", "fail", "inconclusive", "pending", "recorded", "not-me
 
 
 @dataclass(frozen=True, slots=True)
+class Merged:
+    """How a file of the model came out of a merge: the three versions, and what became of its tensors.
+
+    Attributes:
+        blake3: of the merged file.
+        ours, theirs, base: of the versions; there is no base where both sides added the file.
+        tensors: what became of them, such as "theirs" or "ties density=0.2 …" -> how many.
+        path: of the file under the model's root.
+    """
+
+    blake3: Hash
+    ours: Hash
+    theirs: Hash
+    base: Hash | None = None
+    tensors: Mapping[str, int] = field(default_factory=dict)
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Origins:
-    """What made the model: path from the top of the repository -> hash of the file's content then."""
+    """What made the model: path from the top of the repository -> hash of the file's content then; merges of it."""
 
     data: Mapping[str, Hash] = field(default_factory=dict)
     code: Mapping[str, Hash] = field(default_factory=dict)
     params: Mapping[str, Hash] = field(default_factory=dict)
     packages: Mapping[str, Hash] = field(default_factory=dict)
+    merged: tuple[Merged, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

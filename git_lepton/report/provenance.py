@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from git_lepton.record.provenance import OriginRow
-from git_lepton.record.values import Record
+from git_lepton.record.values import Merged, Record
 from git_lepton.report.table import safe, table
 from git_lepton.report.units import counted
 
@@ -23,6 +24,7 @@ def provenance_text(rev: str, found: Mapping[str, tuple[Record, Sequence[OriginR
         cells = [(row.kind, safe(row.path), (row.then or "-")[:_SHORT], _since(row)) for row in rows]
         if cells:
             lines.append(table(cells, header=("", "file", "then", "since"), indent=2))
+        lines += [_merge_text(note) for note in record.origins.merged]
         changed = sum(row.change != "same" for row in rows)
         if changed:
             lines.append(f"  {counted(changed, 'input')} changed since: the model is not what they would give now")
@@ -39,7 +41,14 @@ def provenance_fields(record: Record, rows: Sequence[OriginRow]) -> dict[str, An
         "inputs": [
             {"kind": row.kind, "path": row.path, "then": row.then, "now": row.now, "change": row.change} for row in rows
         ],
+        "merged": [dataclasses.asdict(note) for note in record.origins.merged],
     }
+
+
+def _merge_text(note: Merged) -> str:
+    base = f" since {note.base[:_SHORT]}" if note.base else ""
+    tensors = ", ".join(f"{count} {safe(what)}" for what, count in note.tensors.items())
+    return f"  {safe(note.path)} merged of {note.ours[:_SHORT]} and {note.theirs[:_SHORT]}{base}: {tensors}"
 
 
 def _since(row: OriginRow) -> str:

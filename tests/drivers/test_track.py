@@ -10,7 +10,7 @@ from git_lepton.store import manifest
 from tests.drivers.conftest import Work
 from tests.support import model_bytes
 
-LINE = "*.pt filter=lepton diff=lepton -text\n"
+LINE = "*.pt filter=lepton diff=lepton merge=lepton -text\n"
 
 
 def test_a_pattern_gets_one_line(work: Work) -> None:
@@ -19,7 +19,7 @@ def test_a_pattern_gets_one_line(work: Work) -> None:
     with work.store() as store:
         assert track(work.repo, store, ["*.pt", "my model.bin"], work.folder).changed == ("*.pt", "my model.bin")
         assert track(work.repo, store, ["*.pt"], work.folder).unchanged == ("*.pt",)
-        assert path.read_text() == LINE + '"my model.bin" filter=lepton diff=lepton -text\n'
+        assert path.read_text() == LINE + '"my model.bin" filter=lepton diff=lepton merge=lepton -text\n'
         with pytest.raises(UsageError):
             track(work.repo, store, ["*.onnx", "folder/"], work.folder)
         assert path.read_text().count("\n") == 2
