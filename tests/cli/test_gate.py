@@ -9,18 +9,18 @@ import pytest
 
 from git_lepton.record import bundle
 from tests.drivers.conftest import Work, make, program, work
-from tests.drivers.gatekit import ACCURACY, RECORD, SIZE_ONLY, holds, onnx_bytes, seen, start
+from tests.drivers.gatekit import ACCURACY, RECORD, SIZE_ONLY, begin, holds, onnx_bytes, seen, templates
 
-__all__ = ["make", "program", "work"]
+__all__ = ["make", "program", "templates", "work"]
 
 MODEL = "models/m/m.onnx"
 RULES = ACCURACY.replace(b'main = "m.onnx"\n', b'main = "m.onnx"\nvariants = ["fp16"]\n')
 
 
 @pytest.fixture
-def judged(work: Work) -> Work:
+def judged(work: Work, templates: Path) -> Work:
     """A repository with a judged model and one variant."""
-    return start(work, RULES)
+    return begin(templates, work, RULES)
 
 
 def test_what_was_judged_is_only_read_by_the_commit(judged: Work) -> None:
@@ -80,6 +80,7 @@ def test_variants_are_built_listed_and_exported(judged: Work, tmp_path: Path) ->
     assert judged.run("lepton", "variants", "build", "m", "--recipe", "int9").returncode == 2
 
 
+@pytest.mark.slow
 def test_trying_without_a_tensor_changes_nothing(judged: Work) -> None:
     before = judged.read(RECORD)
     done = judged.run("lepton", "gate", "m", "--exclude", "fp16=weight")

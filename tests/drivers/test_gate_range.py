@@ -5,54 +5,47 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from git_lepton.config.reading import parse
+from git_lepton.config.values import GateRule
+from git_lepton.drivers.gaterange import RangeFinding, RangeJudge, parse_range
+from git_lepton.drivers.gating import Gating
+from git_lepton.errors import MissingError, UsageError
 from git_lepton.gate import verdicts
 from git_lepton.gate.verdicts import gate_hash
 from git_lepton.store.store import Store
 from tests.drivers.conftest import Work
-from tests.drivers.gatekit import ACCURACY, RECORD, examples, onnx_bytes, seen, start
+from tests.drivers.gatekit import ACCURACY, RECORD, begin, examples, onnx_bytes, seen, templates
 from tests.support import git
+
+__all__ = ["templates"]
 
 MODEL = "models/m/m.onnx"
 WITH_VARIANT = ACCURACY.replace(b'main = "m.onnx"\n', b'main = "m.onnx"\nvariants = ["fp16"]\n')
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Where a judged repository is kept, so that it is made once."""
-    return {"folder": tmp_path_factory.mktemp("template") / "work"}
-
-
 @pytest.fixture
-def judged(make: Callable[..., Work], template: dict[str, Path], tmp_path: Path) -> Work:
+def judged(work: Work, templates: Path) -> Work:
     """A repository with a judged model and a good second version of it."""
-    kept = template["folder"]
-    if not kept.exists():
-        made = start(make("first"), WITH_VARIANT)
-        made.write(MODEL, onnx_bytes(1))
-        made.git("commit", "-qam", "good")
-        git(tmp_path, "clone", "-q", "--mirror", str(made.folder / ".git"), str(kept), env=made.env)
-    work = make("work", clone=kept, options=("-c", "filter.lepton.process=", "-c", "filter.lepton.required=false"))
-    for name in ("filter.lepton.process", "filter.lepton.required"):
-        work.git("config", "--unset-all", name)
-    work.git("fetch", "-q", "origin", "+refs/lepton/*:refs/lepton/*")
-    work.git("lepton", "init")
-    work.git("lepton", "checkout")
-    return work
+    return begin(templates, work, WITH_VARIANT, model=onnx_bytes(1))
 
 
-def ci(work: Work, commits: str = "HEAD~1..HEAD", *options: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and what was found about the model."""
-    done = work.run("lepton", "gate", "--range", commits, "--json", *options)
-    found = json.loads(done.stdout) if done.stdout else {"models": [{"faults": [{"text": done.stderr.decode()}]}]}
-    return done.returncode, found["models"][0]
+def ci(work: Work, commits: str = "HEAD~1..HEAD", *, accept: bool = False) -> RangeFinding:
+    """What CI finds about the model."""
+    repo = work.repo
+    with Store(repo) as store, Gating(repo, store, say=lambda _: None, stage="ci") as gating:
+        before, after = parse_range(repo, commits)
+        return next(RangeJudge(repo, store, gating, before, after, accept=accept, rebuild=False).findings())
 
 
-def faults(found: dict[str, Any]) -> str:
-    return " | ".join(fault["text"] for fault in found["faults"])
+def faults(found: RangeFinding) -> str:
+    return " | ".join(fault.text for fault in found.faults)
+
+
+def verdict(found: RangeFinding) -> str | None:
+    return None if found.judged is None else found.judged.outcome.verdict
 
 
 def past_the_hooks(work: Work, **files: bytes) -> None:
@@ -63,27 +56,31 @@ def past_the_hooks(work: Work, **files: bytes) -> None:
 
 
 def test_a_good_commit_passes_and_others_say_unchanged(judged: Work) -> None:
-    code, found = ci(judged)
-    assert (code, faults(found)) == (0, "")
-    assert found["judged"]["verdict"] == "pass"
+    found = ci(judged)
+    assert (found.exit_code, faults(found)) == (0, "")
+    assert verdict(found) == "pass"
     judged.commit("code", {"code.py": b"a = 1\n"})
-    text = judged.git("lepton", "gate", "--range", "HEAD~1..HEAD")
-    assert text == "m: unchanged"
+    assert ci(judged).is_unchanged
+    done = judged.run("lepton", "gate", "--range", "HEAD~2..HEAD", "--json")
+    found_json = json.loads(done.stdout)
+    assert (done.returncode, found_json["exit_code"], found_json["models"][0]["faults"]) == (0, 0, [])
+    assert b"m: passes" in judged.run("lepton", "gate", "--range", "HEAD~2..HEAD").stdout
 
 
 def test_a_worse_model_past_the_hooks_fails(judged: Work) -> None:
     past_the_hooks(judged, model=onnx_bytes(2, noise=2.0))
-    code, found = ci(judged)
-    assert code == 1
-    assert found["judged"]["verdict"] == "fail"
+    found = ci(judged)
+    assert found.exit_code == 1
+    assert verdict(found) == "fail"
     assert "its record does not hold: it is about other files (m.onnx)" in faults(found)
 
 
+@pytest.mark.slow
 def test_an_equal_model_past_the_hooks_is_told(judged: Work) -> None:
     judged.git("rm", "-q", RECORD)
     past_the_hooks(judged, model=onnx_bytes(2))
-    code, found = ci(judged)
-    assert (code, found["judged"]["verdict"]) == (1, "pass")
+    found = ci(judged)
+    assert (found.exit_code, verdict(found)) == (1, "pass")
     assert "no record: it was committed past the hooks" in faults(found)
 
 
@@ -99,8 +96,8 @@ def test_a_record_edited_by_hand_is_refused(judged: Work, old: bytes, new: bytes
     text = judged.read(RECORD)
     assert old in text
     past_the_hooks(judged, record=text.replace(old, new, 1))
-    code, found = ci(judged)
-    assert code == 5
+    found = ci(judged)
+    assert found.exit_code == 5
     assert message in faults(found)
 
 
@@ -108,36 +105,36 @@ def test_a_loosened_rule_is_a_line_of_its_own_and_does_not_count(judged: Work) -
     judged.write("lepton.toml", WITH_VARIANT.replace(b"max_drop = 0.02", b"max_drop = 0.9").replace(b"0.5", b"0.1"))
     judged.write(MODEL, onnx_bytes(2, noise=1.0))
     judged.git("commit", "-qam", "looser")  # the hook judges by the rules that are staged
-    code, found = ci(judged)
-    assert code == 1
-    assert {(c["key"], c["loosened"]) for c in found["changes"]} == {
+    found = ci(judged)
+    assert found.exit_code == 1
+    assert {(c.key, c.loosened) for c in found.changes} == {
         ("gate.accuracy.max_drop", True),
         ("gate.accuracy.min", True),
     }
-    assert found["judged"]["verdict"] == "fail"
-    code, found = ci(judged, "HEAD~1..HEAD", "--accept-policy")
-    assert (code, found["judged"]["verdict"], faults(found)) == (0, "pass", "")
+    assert verdict(found) == "fail"
+    found = ci(judged, accept=True)
+    assert (found.exit_code, verdict(found), faults(found)) == (0, "pass", "")
 
 
 def test_other_examples_are_a_loosened_rule_too(judged: Work) -> None:
     judged.write("eval/test.npz", examples(50, seed=9))
     judged.git("commit", "-qam", "easier")
-    code, found = ci(judged)
-    assert code == 1
-    assert [c["key"] for c in found["changes"]] == ["gate.accuracy.data: the content of eval/test.npz"]
-    assert found["judged"]["outcome"]["gates"][0]["measurement"]["n"] == 400
-    assert ci(judged, "HEAD~1..HEAD", "--accept-policy")[0] == 0
+    found = ci(judged)
+    assert found.exit_code == 1
+    assert [c.key for c in found.changes] == ["gate.accuracy.data: the content of eval/test.npz"]
+    assert _examples(found) == 400
+    assert ci(judged, accept=True).exit_code == 0
 
 
 def test_a_gate_that_went_still_counts(judged: Work) -> None:
     rules = WITH_VARIANT.partition(b"[[model.m.gate]]")[0]
     past_the_hooks(judged, rules=rules, model=onnx_bytes(2, noise=2.0))
-    code, found = ci(judged)
-    assert (code, found["judged"]["verdict"]) == (1, "fail")
-    assert ("gate.accuracy", True) in {(c["key"], c["loosened"]) for c in found["changes"]}
+    found = ci(judged)
+    assert (found.exit_code, verdict(found)) == (1, "fail")
+    assert ("gate.accuracy", True) in {(c.key, c.loosened) for c in found.changes}
     past_the_hooks(judged, rules=b"")
-    code, found = ci(judged)
-    assert (code, found["judged"], found["changes"][0]["after"]) == (1, None, "gone")
+    found = ci(judged)
+    assert (found.exit_code, found.judged, found.changes[0].after) == (1, None, "gone")
 
 
 def test_small_losses_add_up(judged: Work) -> None:
@@ -151,13 +148,13 @@ def test_small_losses_add_up(judged: Work) -> None:
     assert codes == [0, 0, 1]
     judged.git("reset", "-q", "--hard", "m@v1.0.0")
     past_the_hooks(judged, model=steps[-1])
-    assert ci(judged, "m@v1.0.0..HEAD")[0] == 1
+    assert ci(judged, "m@v1.0.0..HEAD").exit_code == 1
 
 
 def test_variants_come_by_hash_from_the_remote(judged: Work, make: Callable[..., Work], tmp_path: Path) -> None:
     bare = tmp_path / "remote.git"
     git(tmp_path, "init", "-q", "--bare", str(bare), env=judged.env)
-    judged.git("remote", "set-url", "origin", str(bare))
+    judged.git("remote", "add", "origin", str(bare))
     judged.git("push", "-q", "origin", "main")
     variant = seen(judged).record.variant[0]
     other = make("ci", clone=bare)
@@ -177,9 +174,8 @@ def test_variants_come_by_hash_from_the_remote(judged: Work, make: Callable[...,
     # A variant that is nowhere to be had cannot be judged.
     git(bare, "update-ref", "-d", f"refs/lepton/models/{variant.files[0].blake3}", env=judged.env)
     third = make("third", clone=bare)
-    code, found_json = ci(third)
-    assert code == 8
-    assert "nowhere to be had" in faults(found_json)
+    with pytest.raises(MissingError, match="nowhere to be had"):
+        ci(third)
 
 
 def test_a_gate_of_ci_is_pending_until_it_judges(judged: Work) -> None:
@@ -188,19 +184,25 @@ def test_a_gate_of_ci_is_pending_until_it_judges(judged: Work) -> None:
     judged.write(MODEL, onnx_bytes(3))
     judged.git("commit", "-qam", "pending")
     assert [outcome.verdict for outcome in seen(judged).record.outcome] == ["pending", "pending"]
-    code, found = ci(judged, "HEAD~1..HEAD", "--accept-policy")
-    assert (code, faults(found)) == (0, "")
-    assert found["judged"]["verdict"] == "pass"
+    found = ci(judged, accept=True)
+    assert (found.exit_code, faults(found)) == (0, "")
+    assert verdict(found) == "pass"
 
 
 def test_ranges_that_are_none(judged: Work) -> None:
     for text in ("HEAD", "..", "nowhere..HEAD"):
-        assert judged.run("lepton", "gate", "--range", text).returncode == 2
+        with pytest.raises(UsageError):
+            parse_range(judged.repo, text)
     assert judged.run("lepton", "gate", "--accept-policy").returncode == 2
     assert judged.run("lepton", "gate", "--range", "HEAD~1...HEAD", "nomodel").returncode == 2
 
 
-def _settings(work: Work) -> Any:
-    from git_lepton.config.reading import parse
+def _examples(found: RangeFinding) -> int:
+    assert found.judged is not None
+    measured = found.judged.outcome.gates[0].measurement
+    assert measured is not None
+    return measured.n
 
+
+def _settings(work: Work) -> GateRule:
     return parse(work.read("lepton.toml")).models["m"].gates[0]

@@ -7,22 +7,35 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.drivers.conftest import Work
-from tests.drivers.gatekit import ACCURACY, RECORD, SIZE_ONLY, examples, holds, onnx_bytes, seen, start
+from tests.drivers.gatekit import (
+    ACCURACY,
+    RECORD,
+    SIZE_ONLY,
+    begin,
+    examples,
+    holds,
+    onnx_bytes,
+    seen,
+    start,
+    templates,
+)
 from tests.hooks.test_hooks import starts
 
 MODEL, LABELS = "models/m/m.onnx", "models/m/labels.json"
 
 
+__all__ = ["templates"]
+
+
 @pytest.fixture
-def gated(work: Work) -> Work:
+def gated(work: Work, templates: Path) -> Work:
     """A repository whose model may not grow beyond 8,000 bytes."""
-    return start(work)
+    return begin(templates, work)
 
 
 def assert_right(work: Work, *, clean: bool = True) -> None:
@@ -46,9 +59,9 @@ def test_the_first_commit_gets_its_record(gated: Work) -> None:
         ("commit", "-qm", "staged"),
         ("commit", "-qam", "all"),
         ("commit", "-qm", "path", MODEL),
-        ("commit", "-qm", "only", "--only", MODEL),
-        ("commit", "-qim", "include", MODEL),
-        ("commit", "-q", "--amend", "--no-edit"),
+        pytest.param(("commit", "-qm", "only", "--only", MODEL), marks=pytest.mark.slow),
+        pytest.param(("commit", "-qim", "include", MODEL), marks=pytest.mark.slow),
+        pytest.param(("commit", "-q", "--amend", "--no-edit"), marks=pytest.mark.slow),
         ("commit", "-q", "--amend", "--no-edit", MODEL),
     ],
     ids=lambda arguments: " ".join(arguments[1:-1]),
@@ -193,6 +206,7 @@ def test_a_merge_that_brings_a_worse_model_is_stopped(gated: Work) -> None:
 
 def test_a_record_in_a_repository_without_room_for_it_is_not_in_the_way(gated: Work) -> None:
     """Sparse: the record is committed and does not appear in the work tree."""
+    gated.git("add", "-u")
     gated.git("sparse-checkout", "set", "--no-cone", "/*", "!/.lepton/")
     assert not (gated.folder / RECORD).exists()
     gated.write(MODEL, onnx_bytes(1))
@@ -202,8 +216,8 @@ def test_a_record_in_a_repository_without_room_for_it_is_not_in_the_way(gated: W
     assert holds(gated)
 
 
-def test_an_interrupt_leaves_nothing_behind(work: Work) -> None:
-    start(work)
+def test_an_interrupt_leaves_nothing_behind(gated: Work) -> None:
+    work = gated
     gate = b'[[model.m.gate]]\nname = "slow"\ncommand = "touch ran; exec sleep 60"\nmetric = "x"\n'
     slow = SIZE_ONLY + gate + b'direction = "higher"\n'
     work.write("lepton.toml", slow)
@@ -298,7 +312,7 @@ def test_under_the_pre_commit_framework(gated: Work, tmp_path: Path) -> None:
     assert framework.run("commit", "-qm", "large", MODEL).returncode == 1
 
 
-def test_examples_that_are_not_there_stop_a_commit(work: Work, make: Callable[..., Work]) -> None:
+def test_examples_that_are_not_there_stop_a_commit(work: Work) -> None:
     start(work, ACCURACY)
     figure = seen(work).record.outcome[0].figure
     assert figure is not None
