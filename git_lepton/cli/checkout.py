@@ -10,6 +10,8 @@ import click
 from git_lepton.cli import export
 from git_lepton.cli.context import note, print_json, progress, repository, rev_and_paths, say
 from git_lepton.cli.verb import PathVerb, json_option, quiet_option
+from git_lepton.compare.mergevalues import SIDES, Whose
+from git_lepton.drivers.conflicts import checkout_side
 from git_lepton.drivers.worktree import Written, checkout_paths, materialise
 from git_lepton.errors import EXIT_MISSING, EXIT_OK, EXIT_REFUSED, UsageError
 from git_lepton.git.repo import Repo
@@ -29,10 +31,14 @@ from git_lepton.store.tracked import STAGED
             "git lepton checkout HEAD~3 -t 'head.*' -o head.safetensors -- model.safetensors",
             "Only some tensors, to a file of their own.",
         ),
+        ("git lepton checkout --theirs model.safetensors", "During a merge, try the other side's model."),
     ),
 )
 @click.argument("words", metavar="[REV] [PATH...]", nargs=-1)
 @click.option("-f", "--force", is_flag=True, help="Also over files whose changes are stored nowhere.")
+@click.option("--ours", "side", flag_value="ours", help="Of files in conflict, the version of this branch.")
+@click.option("--theirs", "side", flag_value="theirs", help="Of files in conflict, the version that is merged.")
+@click.option("--base", "side", flag_value="base", help="Of files in conflict, the common ancestor.")
 @click.option("-t", "--tensor", "tensors", metavar="GLOB", multiple=True, help="Only these tensors; needs -o.")
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Where tensors go.")
 @json_option
@@ -41,6 +47,7 @@ def command(
     words: tuple[str, ...],
     paths: tuple[Path, ...],
     force: bool,
+    side: str | None,
     tensors: tuple[str, ...],
     output: Path | None,
     as_json: bool,
@@ -53,6 +60,10 @@ def command(
     """
     repo = repository()
     rev, chosen = rev_and_paths(repo, words, paths)
+    if side is not None:
+        if rev is not None or tensors or output is not None or force:
+            raise UsageError(f"--{side} takes a side of a conflict, so it needs paths and nothing else")
+        return run_side(repo, whose=SIDES[side], paths=chosen, as_json=as_json, quiet=quiet)
     if tensors or output is not None:
         if not tensors or output is None or len(chosen) != 1:
             raise UsageError("--tensor needs one path and -o FILE", hint="git lepton help checkout shows an example")
@@ -67,6 +78,13 @@ def run(repo: Repo, *, rev: str | None, paths: Sequence[str], force: bool, as_js
             written = materialise(repo, store)
         else:
             written = checkout_paths(repo, store, rev or STAGED, paths, force=force)
+    return answer("checkout", written, as_json=as_json)
+
+
+def run_side(repo: Repo, *, whose: Whose, paths: Sequence[str], as_json: bool, quiet: bool) -> int:
+    """Write one side of files in conflict; they stay in conflict."""
+    with Store(repo, progress=progress(quiet)) as store:
+        written = checkout_side(repo, store, whose, paths)
     return answer("checkout", written, as_json=as_json)
 
 

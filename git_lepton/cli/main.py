@@ -41,6 +41,10 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "show": ("git_lepton.cli.show", "Show a commit, and what it did to the models."),
         "report": ("git_lepton.cli.report", "Tell reviewers what a range of commits does to models."),
     },
+    "Merge": {
+        "resolve": ("git_lepton.cli.resolve", "Decide about tensors that both sides of a merge changed."),
+        "merge-models": ("git_lepton.cli.merge_models", "Merge weight files as git merge would, without a repository."),
+    },
     "Judge": {
         "gate": ("git_lepton.cli.gate", "Judge models by the rules of lepton.toml, before a commit or in CI."),
         "variants": ("git_lepton.cli.variants", "Build, list and export smaller forms of models."),

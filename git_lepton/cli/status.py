@@ -12,9 +12,11 @@ from git_lepton.cli.context import print_json, progress, repository, rev_and_pat
 from git_lepton.cli.remote import push_remote
 from git_lepton.cli.verb import PathVerb, json_option, quiet_option
 from git_lepton.drivers import worktree
+from git_lepton.drivers.conflicts import explained, unmerged
 from git_lepton.errors import EXIT_MISSING, EXIT_NOT_MEASURED, EXIT_OK, EXIT_REFUSED, UsageError
 from git_lepton.git.attributes import check_attr
 from git_lepton.git.repo import Repo
+from git_lepton.report.merging import conflict_fields, conflict_text
 from git_lepton.report.status import FileRow, Outgoing, status_fields, status_text
 from git_lepton.store.store import Store
 from git_lepton.store.tracked import STAGED, files_at
@@ -58,10 +60,13 @@ def run(repo: Repo, *, paths: Sequence[str], ask: bool, as_json: bool, quiet: bo
         rows = list(_rows(repo, store, paths))
         broken = files_at(repo, store.objects, STAGED, paths).broken
         outgoing = _outgoing(repo, store, ask=ask)
+        conflicts = {file.path: explained(repo, store, file) for file in unmerged(repo, store, paths)}
     if as_json:
-        print_json("status", status_fields(rows, broken, outgoing))
+        print_json("status", {**status_fields(rows, broken, outgoing), "conflicts": conflict_fields(conflicts)})
     else:
         say(status_text(rows, broken, outgoing))
+        for path, reasons in conflicts.items():
+            say(conflict_text(path, reasons))
     return EXIT_REFUSED if broken else EXIT_OK
 
 

@@ -221,6 +221,18 @@ def checkout_paths(
     return _write_all(repo, store, stale, missing, _over_anything)
 
 
+def write_versions(repo: Repo, store: Store, chosen: Mapping[str, tuple[Oid, Manifest]]) -> Written:
+    """Write the weights that these manifests name over whatever is at their paths (from the top).
+
+    Raises:
+        UsageError: the repository is bare.
+    """
+    work_tree(repo)
+    files = [TrackedFile(path, _FILE_MODE, blob, found) for path, (blob, found) in chosen.items()]
+    ready, missing = _fetch(store, files, None, True)
+    return _write_all(repo, store, ready, missing, _over_anything)
+
+
 def _untracked_in_the_way(top: Path, files: Iterable[TrackedFile], tags: Mapping[str, str]) -> list[str]:
     return [
         f.path

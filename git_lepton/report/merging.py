@@ -1,0 +1,66 @@
+"""What a merge did to a file, and what it leaves to a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from git_lepton.compare.mergevalues import Merge
+from git_lepton.report.table import safe, table
+from git_lepton.report.units import counted
+
+_SHOWN: Final = 20
+_WORDS: Final = {
+    "same": "as they were",
+    "both": "changed alike",
+    "ours": "from ours",
+    "theirs": "from theirs",
+    "base": "from the common ancestor",
+    "added": "added",
+    "removed": "removed",
+    "rows": "with rows of both",
+}
+
+
+def merged_text(path: str, plan: Merge) -> str:
+    """One line: how many tensors came from where."""
+    if not plan.decisions:
+        return f"{safe(path)}: merged, as {_WORDS[plan.frame.side or 'ours'].removeprefix('from ')} has it"
+    counts = Counter(d.strategy if d.outcome == "computed" else d.outcome for d in plan.decisions)
+    parts = [f"{count} {_WORDS.get(what, f'by {what}')}" for what, count in counts.items()]
+    return f"{safe(path)}: merged {counted(len(plan.decisions), 'tensor')}: {', '.join(parts)}"
+
+
+def conflict_text(path: str, conflicts: Mapping[str, str]) -> str:
+    """What is left of one file, a line each, and what to type."""
+    listed = list(conflicts.items())
+    if list(conflicts) == [""]:
+        return f"{safe(path)} is in conflict: {conflicts['']}"
+    lines = [f"{safe(path)} is in conflict, {len(listed)} to decide:"]
+    lines.append(table([(safe(name), reason) for name, reason in listed[:_SHOWN]], indent=2))
+    if len(listed) > _SHOWN:
+        lines.append(f"  and {len(listed) - _SHOWN} more")
+    lines.append(f"  git lepton resolve {safe(path)} --with ours|theirs|average|task-arithmetic|ties|…")
+    return "\n".join(lines)
+
+
+def merge_fields(path: str, plan: Merge, blake3: str | None) -> dict[str, Any]:
+    """The same for programs; `blake3` is None while something is left."""
+    return {
+        "path": path,
+        "blake3": blake3,
+        "conflicts": [{"name": name, "reason": reason} for name, reason in plan.conflicts.items()],
+        "tensors": [
+            {"name": d.name, "outcome": d.outcome, "strategy": d.strategy or None, "options": dict(d.options)}
+            for d in plan.decisions
+        ],
+    }
+
+
+def conflict_fields(found: Mapping[str, Mapping[str, str]]) -> Sequence[dict[str, Any]]:
+    """All files in conflict, for programs."""
+    return [
+        {"path": path, "conflicts": [{"name": name, "reason": reason} for name, reason in conflicts.items()]}
+        for path, conflicts in found.items()
+    ]
