@@ -102,7 +102,7 @@ def run(
 ) -> int:
     """Judge what is staged and print it; with `record`, stage the records unless one is refused."""
     parent = head_commit(repo)
-    plans = list(gatecommit.plans_staged(gating, parent, models, change))
+    plans = [gating.planner.compared(p, parent=parent) for p in gatecommit.plans_staged(gating, models, change)]
     found = [gating.judge(plan, origins=gatecommit.origins_of(gating.planner, plan, parent)) for plan in plans]
     code = worst_code([judged.outcome.exit_code for judged in found])
     if as_json:
@@ -119,7 +119,8 @@ def run(
 
 def run_explain(gating: Gating, models: Sequence[str], change: gatecommit.Change, *, as_json: bool) -> int:
     """Tell what judging would do, and details of what is known already."""
-    plans = list(gatecommit.plans_staged(gating, head_commit(gating.repo), models, change))
+    parent = head_commit(gating.repo)
+    plans = [gating.planner.compared(p, parent=parent) for p in gatecommit.plans_staged(gating, models, change)]
     if as_json:
         print_json("gate-explain", {"models": [explained_fields(_explained(gating, plan)) for plan in plans]})
         return EXIT_OK

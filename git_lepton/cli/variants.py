@@ -16,7 +16,6 @@ from git_lepton.drivers.gatecommit import plans_staged
 from git_lepton.drivers.gating import Gating
 from git_lepton.drivers.planning import Planner
 from git_lepton.errors import EXIT_MISSING, EXIT_NOT_MEASURED, EXIT_OK, EXIT_REFUSED, FrameError, UsageError
-from git_lepton.gate.anchor import head_commit
 from git_lepton.gate.workspace import Workspace
 from git_lepton.git.repo import Repo
 from git_lepton.record.plain import to_plain
@@ -71,7 +70,7 @@ def run_build(
     """Build, and print what came of it."""
     built: dict[str, tuple[int, list[Variant]]] = {}
     with Store(repo, progress=progress(quiet)) as store, Gating(repo, store, say=note, rebuild=rebuild) as gating:
-        for plan in plans_staged(gating, head_commit(repo), models):
+        for plan in plans_staged(gating, models):
             wanted = recipes or plan.settings.variants
             built[plan.settings.name] = (plan.here.bundle.size, [gating.build(plan, recipe) for recipe in wanted])
     return _print(built, as_json=as_json)

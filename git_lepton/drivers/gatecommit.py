@@ -36,10 +36,10 @@ def gate_staged(repo: Repo, store: Store, say: Say) -> int:
     """
     with Gating(repo, store, say=say) as gating:
         parent = head_commit(repo)
-        plans = [plan for plan in plans_staged(gating, parent) if needs_judging(gating, plan, parent)]
+        plans = [plan for plan in plans_staged(gating) if needs_judging(gating, plan, parent)]
         kept = {plan.settings.name: text for plan in plans if (text := held_before(gating, plan, parent))}
         found = [
-            gating.judge(plan, origins=origins_of(gating.planner, plan, parent))
+            gating.judge(gating.planner.compared(plan, parent=parent), origins=origins_of(gating.planner, plan, parent))
             for plan in plans
             if plan.settings.name not in kept
         ]
@@ -58,13 +58,12 @@ def gate_staged(repo: Repo, store: Store, say: Say) -> int:
 
 
 def plans_staged(
-    gating: Gating, parent: Oid | None, names: Sequence[str] = (), change: Change = lambda settings: settings
+    gating: Gating, names: Sequence[str] = (), change: Change = lambda settings: settings
 ) -> Iterator[Plan]:
-    """What judging staged models would need.
+    """The models that are staged, see `Planner.plan`.
 
     Args:
         gating: reads them.
-        parent: the commit that the new one will have for a parent.
         names: only these models; empty for all.
         change: of their settings, to try something.
 
@@ -77,7 +76,7 @@ def plans_staged(
             known = ", ".join(models) or "none: see docs/gate.md"
             raise UsageError(f"the lepton.toml that is staged has no model {name}", hint=f"it has: {known}")
     for name in names or models:
-        plan = gating.planner.plan(change(models[name]), parent=parent)
+        plan = gating.planner.plan(change(models[name]))
         if plan is not None:
             yield plan
         elif names:
@@ -127,7 +126,7 @@ def unjudged(repo: Repo, store: Store) -> dict[str, str]:
     planner = Planner(repo, store)
     found = {}
     for name, settings in planner.config_at("HEAD").models.items():
-        plan = planner.plan(settings, rev="HEAD", anchors=iter(()))
+        plan = planner.plan(settings, rev="HEAD")
         if plan is not None and plan.fault:
             found[name] = plan.fault
     return found

@@ -174,19 +174,20 @@ class RangeJudge:
                 yield RangeFinding(name, tuple(changes), accepted=self._accept)
 
     def _finding(self, old: ModelSettings | None, new: ModelSettings) -> RangeFinding:
-        own = self._planner.plan(new, rev=self.after, anchors=self._anchor())
+        own = self._planner.plan(new, rev=self.after)
         if own is None:
             gone = self._planner.side("", self._before, new.name, new) is not None
             absent = (Fault("its files are gone, and lepton.toml still names it", EXIT_GATE_FAILED),) if gone else ()
             return RangeFinding(new.name, tuple(policy.compare(old, new)), absent, accepted=self._accept)
         rules = new if self._accept else policy.binding(old, new)
-        plan = own if rules == new else self._planner.plan(rules, rev=self.after, anchors=self._anchor())
-        assert plan is not None
-        plan, changed = self._on_old_examples(plan, old)
+        bare = own if rules == new else self._planner.plan(rules, rev=self.after)
+        assert bare is not None
+        plan, changed = self._on_old_examples(bare, old)
         changes = (*policy.compare(old, new), *changed)
         if not changes and self._is_unchanged(own):
             return RangeFinding(new.name)
         self._require_work_tree(rules)
+        own, plan = (self._planner.compared(p, rev=self.after, anchors=self._anchor()) for p in (own, plan))
         faults = list(self._record_faults(own))
         held = own.record if not own.fault else None
         judged = self._gating.judge(

@@ -134,24 +134,11 @@ class Planner:
         located = bundle.at(self._repo, self._store.objects, settings, rev)
         return Side(label, settings, located) if located.parts else None
 
-    def plan(
-        self,
-        settings: ModelSettings,
-        *,
-        rev: str = STAGED,
-        parent: Oid | None = None,
-        anchors: Iterator[AnchorPoint] | None = None,
-    ) -> Plan | None:
-        """Everything about one model at `rev`; None when no file of it is there.
-
-        Args:
-            settings: its rules.
-            rev: where it is looked for.
-            parent: the commit before, None for the first.
-            anchors: commits to be judged against, the best first; by default see `gate.anchor`.
+    def plan(self, settings: ModelSettings, *, rev: str = STAGED) -> Plan | None:
+        """One model at `rev` with its record, and nothing yet to compare it with; None when no file of it is there.
 
         Raises:
-            LeptonError: a file of the model, or its baseline, makes no sense.
+            LeptonError: a file of the model makes no sense.
         """
         objects = self._store.objects
         here = bundle.at(self._repo, objects, settings, rev)
@@ -162,19 +149,48 @@ class Planner:
                 f"model {settings.name}: main is {settings.main!r}, and no such file matches files = "
                 f"{list(settings.files)!r} under {settings.root or 'the top'}"
             )
-        baseline = None
-        for point in anchors if anchors is not None else candidates(self._repo, settings, parent):
-            if baseline is None:
-                baseline = self.side(point.label, point.commit, settings.name, settings)
-        previous = self.side("HEAD", parent, settings.name, settings) if parent is not None else None
         data, missing = self._data(settings, rev)
-        teacher = self._teacher(settings, rev)
+        calibration = bundle.part_at(self._repo, objects, settings.calibration, rev) if settings.calibration else None
+        plan = Plan(settings, here, data=data, missing=missing, calibration=calibration)
+        record, fault = self.record_at(settings.name, rev)
+        return replace(plan, record=record, fault=fault or (fault_of(record, plan) if record is not None else ""))
+
+    def compared(
+        self,
+        plan: Plan,
+        *,
+        rev: str = STAGED,
+        parent: Oid | None = None,
+        anchors: Iterator[AnchorPoint] | None = None,
+    ) -> Plan:
+        """The plan with all that the model is compared with.
+
+        Args:
+            plan: as `plan` gave it.
+            rev: where the teacher is looked for.
+            parent: the commit before, None for the first, or to leave its figures out.
+            anchors: commits to be judged against, the best first; by default see `gate.anchor`.
+
+        Raises:
+            LeptonError: the baseline makes no sense.
+        """
+        settings = plan.settings
+        points = anchors if anchors is not None else candidates(self._repo, settings, parent)
+        sides = (self.side(point.label, point.commit, settings.name, settings) for point in points)
+        teacher = None
+        if settings.teacher is not None:
+            teacher = self.side(f"teacher {settings.teacher}", rev, settings.teacher)
+        missing = dict(plan.missing)
         if teacher is None:
             absent = f"no file of the teacher, model {settings.teacher}, is in git: git add it"
             missing |= {gate.name: absent for gate in settings.gates if gate.teacher is not None}
-        calibration = bundle.part_at(self._repo, objects, settings.calibration, rev) if settings.calibration else None
-        plan = Plan(settings, here, baseline, previous, teacher, data, missing, calibration)
-        return self._with_record(plan, rev)
+        return replace(
+            plan,
+            baseline=next((side for side in sides if side is not None), None),
+            previous=self.side("HEAD", parent, settings.name, settings) if parent is not None else None,
+            teacher=teacher,
+            missing=missing,
+        )
 
     def record_at(self, model: str, rev: str = STAGED) -> tuple[Record | None, str]:
         """The record of a model, or None and why there is none that holds together."""
@@ -200,15 +216,6 @@ class Planner:
     def merged(self, plan: Plan, known: Sequence[Merged] = ()) -> tuple[Merged, ...]:
         """How files of the model came out of merges, as noted in this repository or `known` from an earlier record."""
         return mergenotes.record_of(self._repo, plan.here.bundle.files, known)
-
-    def _with_record(self, plan: Plan, rev: str) -> Plan:
-        record, fault = self.record_at(plan.settings.name, rev)
-        return replace(plan, record=record, fault=fault or (fault_of(record, plan) if record is not None else ""))
-
-    def _teacher(self, settings: ModelSettings, rev: str) -> Side | None:
-        if settings.teacher is None:
-            return None
-        return self.side(f"teacher {settings.teacher}", rev, settings.teacher)
 
     def _data(self, settings: ModelSettings, rev: str) -> tuple[dict[str, Examples], dict[str, str]]:
         data: dict[str, Examples] = {}
