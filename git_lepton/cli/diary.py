@@ -14,8 +14,8 @@ from git_lepton.git.repo import Repo
 from git_lepton.release.channels import release_remote
 from git_lepton.release.desk import Desk
 from git_lepton.release.history import moment, stamp, wanted_at
-from git_lepton.release.log import LogEntry, restore_tag
-from git_lepton.release.signing import Trust, signature_of, trust_of
+from git_lepton.release.log import LogEntry
+from git_lepton.release.signing import Trust, trust_of
 from git_lepton.report.releases import Entry, diary_text, entry_fields, wanted_text
 from git_lepton.store.store import Store
 
@@ -67,8 +67,6 @@ def _signed(
     before = {later.commit: earlier for later, earlier in pairwise(all_of_them)}
     found = []
     for entry in chosen:
-        tag = restore_tag(desk.repo, desk.objects, entry) if trust is not None else entry.tag_oid
-        signature = signature_of(desk.repo, tag, signed=entry.tag.signed, trust=trust)
         earlier = before.get(entry.commit)
-        found.append(Entry(entry, earlier.move if earlier is not None else None, signature))
+        found.append(Entry(entry, earlier.move if earlier is not None else None, desk.signature(entry, trust)))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 
 from git_lepton.config.values import ChannelSettings, Config
@@ -18,6 +19,7 @@ from git_lepton.release.channels import Channel
 from git_lepton.release.log import LogEntry
 from git_lepton.release.names import Version, check_name
 from git_lepton.release.policy import Finding
+from git_lepton.release.signing import Signature, Trust, signature_of
 from git_lepton.release.versions import Release, Tagged
 from git_lepton.store.store import Store
 from git_lepton.transfer.check import problems
@@ -58,6 +60,13 @@ class Desk:
         if channel is None or channel.log is None:
             return []
         return list(log.read(self.repo, self.objects, channel.log))
+
+    def signature(self, entry: LogEntry, trust: Trust | None, principals: tuple[str, ...] = ()) -> Signature:
+        """What is known of the signature of an older move; only these principals count, or all without any."""
+        if trust is None:
+            return signature_of(self.repo, entry.tag_oid, signed=entry.tag.signed, trust=None)
+        tag = log.restore_tag(self.repo, self.objects, entry)
+        return signature_of(self.repo, tag, signed=entry.tag.signed, trust=replace(trust, principals=principals))
 
     @cached_property
     def versions(self) -> dict[Version, Tagged]:

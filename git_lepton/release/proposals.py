@@ -22,6 +22,7 @@ from git_lepton.release import history, moves, policy, versions
 from git_lepton.release.candidate import Candidate
 from git_lepton.release.channels import Channel
 from git_lepton.release.desk import Desk
+from git_lepton.release.log import LogEntry
 from git_lepton.release.message import Action, Move
 from git_lepton.release.names import Version, check_name
 from git_lepton.release.policy import Case, Finding
@@ -113,7 +114,7 @@ def promote(desk: Desk, version: Version | None, channel: str, wish: Wish, *, pi
         settings,
         tuple(desk.policy.channels),
         before,
-        desk.entries(desk.channel(settings.after)) if settings.after else (),
+        _trail(desk, settings.after, release.version, wish) if settings.after else (),
         desk.ci(candidate) if policy.wants_ci(candidate.record, settings) else {},
         wish.sign,
         wish.trust is not None,
@@ -141,7 +142,7 @@ def rollback(desk: Desk, channel: str, wish: Wish, *, to: Version | None = None,
     before = _present(desk, channel)
     entries = desk.entries(before)
     back = history.back(entries, steps) if to is None else history.served(entries, to)
-    return _again(desk, channel, "rollback", wish, back, before)
+    return _again(desk, channel, "rollback", wish, back, entries)
 
 
 def halt(desk: Desk, channel: str, wish: Wish) -> Proposal:
@@ -164,8 +165,9 @@ def resume(desk: Desk, channel: str, wish: Wish) -> Proposal:
     last = _last(desk, before)
     if last.action not in {"halt", "pin"}:
         raise UsageError(f"{desk.model}@{channel} is neither halted nor pinned")
-    wanted = next((e.move for e in desk.entries(before) if e.move.action != "halt"), last)
-    return _again(desk, channel, "promote", replace(wish, ring=wanted.ring), wanted, before)
+    entries = desk.entries(before)
+    wanted = next((e.move for e in entries if e.move.action != "halt"), last)
+    return _again(desk, channel, "promote", replace(wish, ring=wanted.ring), wanted, entries)
 
 
 def carry_out(desk: Desk, proposal: Proposal, wish: Wish) -> Channel:
@@ -283,13 +285,52 @@ def _settings(desk: Desk, channel: str) -> tuple[ChannelSettings, list[Finding]]
         return ChannelSettings(channel), [Finding("note", "channel", text)]
 
 
-def _again(desk: Desk, channel: str, action: Action, wish: Wish, wanted: Move, before: Channel) -> Proposal:
+def _trail(desk: Desk, channel: str, version: Version, wish: Wish) -> list[LogEntry]:
+    """The log of the channel before, in which a version counts only where somebody put it who may.
+
+    Whoever may push can write a log, but cannot sign for the promoters that lepton.toml names.
+    """
+    entries, promoters = desk.entries(desk.channel(channel)), desk.settings(channel).promoters
+    if not promoters or wish.trust is None:
+        return entries
+    trust = wish.trust
+    return [
+        entry
+        for entry in entries
+        if entry.move.version != version or desk.signature(entry, trust, promoters).state == "good"
+    ]
+
+
+def _vouched(
+    desk: Desk, wish: Wish, wanted: Move, entries: Sequence[LogEntry], promoters: tuple[str, ...]
+) -> list[Finding]:
+    """Whether somebody signed the release that a new signature is to bring back.
+
+    Whoever may push can write a log: nobody must be brought to sign what only that says.
+    """
+    entry = next((entry for entry in entries if entry.move == wanted), None)
+    if not wish.sign or entry is None:
+        return []
+    signature = desk.signature(entry, wish.trust, promoters)
+    if signature.state == "good":
+        return [Finding("ok", "signature", f"move {wanted.seq}, which brought it, is signed by {signature.principal}")]
+    if signature.state == "unchecked":
+        text = f"nobody can tell here whether move {wanted.seq}, which brought it, is signed by one who may"
+        return [Finding("note", "signature", text, "git config gpg.ssh.allowedSignersFile PATH")]
+    text = f"move {wanted.seq}, which brought it, is not signed by one who may: {signature.problem or 'it is unsigned'}"
+    hint = f"look at it, then: git lepton promote {wanted.model}@v{wanted.version} {wanted.channel} -m WHY --push"
+    return [Finding("refused", "signature", text, hint)]
+
+
+def _again(desk: Desk, channel: str, action: Action, wish: Wish, wanted: Move, entries: Sequence[LogEntry]) -> Proposal:
     """A release that the channel had, under a new number."""
+    before = _present(desk, channel)
     settings, found = _settings(desk, channel)
     desk.have(wanted.commit)
     candidate = candidates.as_recorded(desk.repo, desk.objects, desk.model, wanted.commit)
     move = _stamped(replace(wanted, action=action), wish, settings.expires)
     found += [*_who(settings, before, wish), *_unchanged(candidate, wanted)]
+    found += _vouched(desk, wish, wanted, entries, settings.promoters)
     needs, weights = desk.weights(candidate.needs(candidate.forms(wanted.variant)))
     planned = moves.plan(move, before, desk.remote, sign=wish.sign)
     is_there = action == "rollback" and _serves(before, wanted, wish.ring)

@@ -41,13 +41,13 @@ def next_version(
     Raises:
         VerificationError: it is there already: a version never moves.
     """
-    newest = max(known, default=None)
-    version = wanted or (initial if newest is None else newest.bump(part))
+    version = wanted or (max(known).bump(part) if known else initial)
     if version in known:
+        alone = known[version].there is None
         raise VerificationError(
             f"version {version} is there already, and a version never moves",
             reason="version",
-            hint=f"the next one is {version.bump('patch') if newest is None else newest.bump('patch')}",
+            hint=f"{'git push shares it; ' if alone else ''}the next one is {max(known).bump('patch')}",
         )
     return version
 

@@ -18,10 +18,12 @@ from git_lepton.gate import verdicts
 from git_lepton.gate.verdicts import GateVerdict, gate_hash
 from git_lepton.git.objects import open_reader
 from git_lepton.record.values import Outcome
-from git_lepton.release import status
+from git_lepton.release import moves, status
 from git_lepton.release.candidate import read as read_candidate
+from git_lepton.release.desk import Desk
 from git_lepton.release.names import Version
 from git_lepton.release.status import Ran, StatusReport
+from git_lepton.store.store import Store
 from git_lepton.values import Hash, Oid
 from tests.cli.conftest import Answer, Lepton
 from tests.release.team import CHANNELS, MODEL, PASSED, RULES, Person, make_keys, make_people, refs
@@ -102,7 +104,7 @@ def test_versions_are_counted_up_and_never_move(team: Team) -> None:
     team.bob.git("pull", "-q", "origin", "main", "--no-tags")
     assert not team.bob.git("tag")
     taken = team.run(team.bob, "tag", "digits", "1.0.0")
-    assert (taken.status, "the next one is 1.0.1" in taken.err) == (5, True)
+    assert (taken.status, "hint: the next one is 1.0.1" in taken.err) == (5, True)
     answer = team.must(team.bob, "tag", "digits", "--json").json
     assert (answer["schema"], answer["version"], answer["pushed"]) == ("git-lepton.tag/1", "1.0.1", False)
 
@@ -296,6 +298,41 @@ def test_verify_refuses_what_an_agent_refuses(team: Team, keys: Path) -> None:
     moved = team.run(team.bob, "verify", "digits@staging", "--unsigned", "--json").json
     assert [f["topic"] for f in moved["findings"] if f["level"] == "refused"] == ["version"]
     assert team.run(team.bob, "verify", "digits@nowhere").status == 2
+
+
+def test_nobody_is_brought_to_sign_what_only_an_unsigned_log_says(team: Team, keys: Path) -> None:
+    team.ada.sign_with(keys)
+    team.release(1, "staging", "prod")
+    team.release(2, "staging")
+    team.must(team.bob, "promote", "digits@v1.1.0", "prod", "-m", "no key, but may push", "--push")
+    team.release(3, "staging", "prod")
+    refused = team.run(team.ada, "rollback", "digits", "prod", "-m", "x", "--push")
+    assert (refused.status, "move 2, which brought it, is not signed by one who may" in refused.out) == (5, True)
+    done = team.must(team.ada, "rollback", "digits", "prod", "--to", "1.0.0", "-m", "x", "--push")
+    assert "move 1, which brought it, is signed by ada@example.org" in done.out
+    team.ada.git("config", "--unset", "gpg.ssh.allowedSignersFile")
+    noted = team.must(team.ada, "rollback", "digits", "prod", "--to", "1.2.0", "-m", "x")
+    assert "nobody can tell here" in noted.out
+
+
+def test_only_its_promoters_can_vouch_for_the_channel_before(team: Team, keys: Path) -> None:
+    rules = RULES + '[channel.staging]\npromoters = ["ada@example.org"]\n[channel.prod]\nafter = "staging"\n'
+    team.ada.sign_with(keys)
+    team.release(1, "staging", rules=rules)
+    team.release(2, rules=rules)
+    team.bob.git("pull", "-q", "origin", "main", "--tags")
+    desk = Desk(Store(team.bob.repo), "digits", "origin")
+    before = desk.channel("staging")
+    assert before is not None
+    assert before.move is not None
+    commit = Oid(team.bob.git("rev-parse", "HEAD"))
+    candidate = read_candidate(desk.repo, desk.objects, "digits", commit)
+    bundle, record = candidate.located.bundle.hash, candidate.record_hash
+    forged = replace(before.move, version=Version.parse("1.1.0"), commit=commit, bundle=bundle, record=record)
+    moves.carry_out(desk.repo, desk.objects, moves.plan(forged, before, "origin", sign=False))
+    refused = team.run(team.ada, "promote", "digits", "prod", "-m", "what is on staging", "--push")
+    assert (refused.status, "1.1.0 was never on staging" in refused.out) == (5, True)
+    team.must(team.ada, "promote", "digits@v1.0.0", "prod", "-m", "what was signed", "--push")
 
 
 # Back, halt, resume
