@@ -144,6 +144,7 @@ def _number(name: str, option: Option) -> Number:
 _RECIPE = _Recipe()
 _MODEL_NAME = Text("a model's name", name_problem, pattern=NAME_PATTERN)
 _CHANNEL_NAME = Text("a channel's name", channel_problem, pattern=NAME_PATTERN)
+_SERVED = Text(ANY_TEXT.what, tidy=lambda text: "" if text == ORIGINAL else text)
 _SHARE = Number(0, 1)
 _METRIC = Text(
     'the name of a metric, or "pkg.module:function"', pattern=rf"[A-Za-z][A-Za-z0-9._@/-]{{0,99}}|{FUNCTION}"
@@ -325,7 +326,7 @@ CHANNEL: Final = Table(
         Key("critical", Truth(), "promotion needs a passed gate; undecided verdicts fail", default="`false`"),
         Key("after", _CHANNEL_NAME, "the channel that a version must have been on first"),
         Key("soak", Duration(zero=True), "how long it must have been there", default="`0`"),
-        Key("variant", ANY_TEXT, f"the variant that the channel serves, or `{ORIGINAL}`", default=f"`{ORIGINAL}`"),
+        Key("variant", _SERVED, f"the variant that the channel serves, or `{ORIGINAL}`", default=f"`{ORIGINAL}`"),
         Key("promoters", ListOf(ANY_TEXT), "who may move it, as in the allowed-signers file", default="everybody"),
         Key("needs_ci", Truth(), "a verdict of CI must exist", default="`false`"),
         Key("expires", Duration(), "age at which a move is no longer followed", default="never"),

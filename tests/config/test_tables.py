@@ -183,6 +183,10 @@ def test_two_models_may_share_files() -> None:
     assert config.models["a"].files == config.models["b"].files
 
 
+def test_a_channel_may_say_that_it_serves_the_original() -> None:
+    assert parse(b'[channel.prod]\nvariant = "original"').channels["prod"].variant == ""
+
+
 MODEL_TEXT = '[model.m]\nmain = "a/m.onnx"\n'
 GATE_TEXT = MODEL_TEXT + '[[model.m.gate]]\nname = "g"\ndata = "d.npz"\n'
 
