@@ -7,13 +7,15 @@ beside it and with what is measured now. Whatever cannot be done counts against 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from git_lepton.config.checks import is_function
+from git_lepton.config.store import FILE_NAME
 from git_lepton.config.values import ModelSettings
 from git_lepton.drivers.gating import Gating, Judged
+from git_lepton.drivers.partial import bring_blobs
 from git_lepton.drivers.planning import Plan
 from git_lepton.errors import (
     EXIT_GATE_FAILED,
@@ -31,8 +33,9 @@ from git_lepton.gate.values import DataFile, worst
 from git_lepton.gate.verdicts import GateVerdict, gate_hash
 from git_lepton.git.lstree import rev_parse
 from git_lepton.git.repo import Repo
-from git_lepton.record import bundle
+from git_lepton.record import bundle, provenance
 from git_lepton.record.bundle import Part
+from git_lepton.record.record import FOLDER
 from git_lepton.record.values import Outcome, Record, Variant
 from git_lepton.store.store import Store
 from git_lepton.values import Hash, Oid
@@ -45,6 +48,7 @@ _WORST_FIRST: Final = (
     EXIT_INCONCLUSIVE,
     EXIT_OK,
 )
+_ALWAYS: Final = (FILE_NAME, FOLDER)
 _SHORT: Final = 10
 _LOOK_BACK: Final = 20
 """Commits that changed a model and are looked at for the one that a record was judged against."""
@@ -162,7 +166,12 @@ class RangeJudge:
         Raises:
             LeptonError, OSError: something could not be read, brought or judged at all.
         """
-        old, new = self._planner.config_at(self._before).models, self._planner.config_at(self.after).models
+        revs = (self._before, self.after)
+        for rev in revs:
+            bring_blobs(self._repo, self._store.objects, rev, lambda path: path.startswith(_ALWAYS))
+        old, new = (self._planner.config_at(rev).models for rev in revs)
+        for rev in revs:
+            bring_blobs(self._repo, self._store.objects, rev, _needed([*old.values(), *new.values()]))
         for name in names:
             if name not in old and name not in new:
                 raise UsageError(f"lepton.toml has no model {name}", hint=f"it has: {', '.join([*new]) or 'none'}")
@@ -286,6 +295,20 @@ class RangeJudge:
             again = self._gating.build(plan, variant.recipe)
             if (again.version, again.tools) == (variant.version, variant.tools) and not _same_bytes(again, variant):
                 yield Fault(f"variant {variant.recipe}: building it again gives other bytes", EXIT_REFUSED)
+
+
+def _needed(models: Sequence[ModelSettings]) -> Callable[[str], bool]:
+    """Whether a path belongs to one of these models, or to what they are judged on."""
+    matchers = [(f"{model.root}/" if model.root else "", bundle.matcher(model.files)) for model in models]
+    named = {path for model in models for path in (model.calibration, *(gate.data for gate in model.gates))}
+    origins = [glob for m in models for kind in provenance.KINDS for glob in getattr(m.provenance, kind)]
+    is_origin = bundle.matcher(origins)
+
+    def wanted(path: str) -> bool:
+        inside = any(path.startswith(root) and match(path.removeprefix(root)) for root, match in matchers)
+        return inside or path in named or is_origin(path)
+
+    return wanted
 
 
 def _bundle_of(record: Record) -> Hash | None:

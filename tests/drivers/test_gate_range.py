@@ -178,6 +178,18 @@ def test_variants_come_by_hash_from_the_remote(judged: Work, make: Callable[...,
         ci(third)
 
 
+def test_a_partial_clone_brings_what_it_judges(judged: Work, tmp_path: Path) -> None:
+    bare = tmp_path / "remote.git"
+    git(tmp_path, "init", "-q", "--bare", str(bare), env=judged.env)
+    for name in ("uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"):
+        git(bare, "config", name, "true")
+    judged.git("push", "-q", str(bare), "main")
+    git(bare, "symbolic-ref", "HEAD", "refs/heads/main")
+    judged.git("clone", "-q", "--filter=blob:none", "--no-checkout", f"file://{bare}", "../partial")
+    found = ci(Work(tmp_path / "partial", judged.env))
+    assert (found.exit_code, faults(found), verdict(found)) == (0, "", "pass")
+
+
 def test_a_gate_of_ci_is_pending_until_it_judges(judged: Work) -> None:
     rules = WITH_VARIANT.replace(b"max_drop", b'when = "ci"\nmax_drop')
     judged.write("lepton.toml", rules)
