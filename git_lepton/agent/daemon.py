@@ -12,8 +12,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Final, Protocol
@@ -24,6 +24,7 @@ from git_lepton.agent.engine import Engine
 from git_lepton.agent.events import Event, PollFailed, Refused, SwapFailed
 from git_lepton.errors import EXIT_DIFFERS, EXIT_MISSING, EXIT_OK, EXIT_REFUSED, LeptonError, UsageError
 
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 _JITTER: Final = 0.1
 _MAX_WAIT: Final = 3600.0
 _ANSWER_SECONDS: Final = 900.0
@@ -72,8 +73,9 @@ class Daemon:
         started: list[Service] = []
         try:
             for service in services:
-                service.start()
-                started.append(service)
+                with _undisturbed():
+                    service.start()
+                    started.append(service)
             self._loop()
         finally:
             for service in reversed(started):
@@ -203,11 +205,21 @@ def once(engine: Engine) -> int:
     return outcome.status
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No signal ends this process between the start of a service and the note that it must be closed."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def end_on_signals() -> None:
     """Let SIGTERM and SIGINT end this process at once and cleanly: every step may be the last."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(EXIT_OK)
 
-    for each in (signal.SIGTERM, signal.SIGINT):
+    for each in _ENDING:
         signal.signal(each, end)
