@@ -59,7 +59,7 @@ def origins_at(repo: Repo, objects: ObjectReader, settings: ProvenanceSettings, 
             part = bundle.locate(repo, objects, path, path, mode, blob)
             for kind in kinds:
                 found[kind][path] = part.file.blake3
-    return Origins(**found)
+    return Origins(found["data"], found["code"], found["params"], found["packages"])
 
 
 def compare(then: Origins, now: Origins) -> list[OriginRow]:
