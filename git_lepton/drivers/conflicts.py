@@ -10,79 +10,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from git_lepton import atomic
-from git_lepton.compare.mergevalues import BASE, Merge, Three, Whose
-from git_lepton.compare.sides import Side, StoredFile, in_work_tree
+from git_lepton.compare.mergevalues import BASE, Merge, Whose
 from git_lepton.config.strategies import check_options
 from git_lepton.config.values import MergeRule
 from git_lepton.drivers.merging import Merged, merge_stored, planned, policy
-from git_lepton.drivers.statcache import StatCache
+from git_lepton.drivers.unmerged import Unmerged, unmerged
 from git_lepton.drivers.worktree import Written, checkout_paths, work_tree, write_versions
-from git_lepton.errors import LeptonError, UsageError
-from git_lepton.git.indexfile import IndexEntry, ls_files
+from git_lepton.errors import UsageError
 from git_lepton.git.repo import Repo
-from git_lepton.store.manifest import Manifest, parse
 from git_lepton.store.store import Store
-from git_lepton.store.tracked import manifest_text
-from git_lepton.values import Oid
 
 NOTE: Final = "lepton-resolve.json"
-_STAGES: Final[Mapping[int, Whose]] = {1: "base", 2: "ours", 3: "theirs"}
-
-
-@dataclass(frozen=True, slots=True)
-class Unmerged:
-    """A weight file in conflict.
-
-    Attributes:
-        path: from the top of the work tree.
-        entries: what the index has, by side.
-        manifests: those of them that are manifests.
-    """
-
-    path: str
-    entries: Mapping[Whose, IndexEntry]
-    manifests: Mapping[Whose, Manifest]
-
-    @property
-    def three(self) -> Three | None:
-        """The versions, if both sides have the file and all are manifests."""
-        if not {"ours", "theirs"} <= self.manifests.keys() or len(self.manifests) < len(self.entries):
-            return None
-        return Three(self.manifests.get("base"), self.manifests["ours"], self.manifests["theirs"])
-
-    @property
-    def blobs(self) -> list[Oid | None]:
-        """The objects of the three stages."""
-        return [self.entries[whose].oid if whose in self.entries else None for whose in _STAGES.values()]
-
-
-def unmerged(repo: Repo, store: Store, paths: Sequence[str] = ()) -> list[Unmerged]:
-    """Weight files in conflict, or those of `paths` (from the top), sorted by path."""
-    specs = [b":(top,literal)" + os.fsencode(path) for path in paths if path != "."]
-    found: dict[bytes, dict[Whose, IndexEntry]] = {}
-    for entry in ls_files(repo, specs):
-        if entry.stage:
-            found.setdefault(entry.path, {})[_STAGES[entry.stage]] = entry
-    files = []
-    for path, entries in found.items():
-        manifests = {whose: m for whose, entry in entries.items() if (m := _manifest(repo, store, entry)) is not None}
-        if manifests:
-            files.append(Unmerged(os.fsdecode(path), entries, manifests))
-    return files
-
-
-def _manifest(repo: Repo, store: Store, entry: IndexEntry) -> Manifest | None:
-    try:
-        text = manifest_text(repo, store.objects, entry.oid, store.objects.size(entry.oid))
-        return None if text is None else parse(text)
-    except LeptonError:
-        return None
 
 
 def explained(repo: Repo, store: Store, file: Unmerged) -> dict[str, str]:
@@ -111,7 +54,7 @@ def resolve(repo: Repo, store: Store, path: str, rules: Sequence[MergeRule]) -> 
         repo: whose index and work tree.
         store: its store.
         path: from the top.
-        rules: the first that matches a tensor counts; earlier ones for this conflict come after them.
+        rules: the first that matches a tensor counts; one for all tensors comes after those that were given before.
 
     Returns:
         The plan; its manifest is None while something is left, and the rules are remembered then.
@@ -129,7 +72,9 @@ def resolve(repo: Repo, store: Store, path: str, rules: Sequence[MergeRule]) -> 
     for rule in rules:
         if rule.strategy != BASE:
             check_options(rule.strategy, rule.options)
-    given = [*rules, *_given(repo, file)]
+    # Without a pattern, a rule is for what is left; with one, it may correct an earlier one.
+    chosen, rest = ([rule for rule in rules if (rule.tensors == "*") is whole] for whole in (False, True))
+    given = [*chosen, *_given(repo, file), *rest]
     merged = merge_stored(store, file.three, [*given, *policy(repo)], path)
     if merged.manifest is None:
         _remember(repo, file, given)
@@ -157,22 +102,6 @@ def checkout_side(repo: Repo, store: Store, whose: Whose, paths: Sequence[str]) 
             raise UsageError(f"{file.path} is not on the side of {whose}")
         chosen[file.path] = file.entries[whose].oid, file.manifests[whose]
     return write_versions(repo, store, chosen)
-
-
-def compared_sides(repo: Repo, store: Store, whose: Whose, paths: Sequence[str]) -> tuple[Side, Side]:
-    """Of files in conflict: one side, and what the work tree has of them, to be compared.
-
-    Raises:
-        UsageError: no weight file there is in conflict.
-        ChangedError: a file changed while it was read.
-    """
-    files = [file for file in unmerged(repo, store, paths) if whose in file.manifests]
-    if not files:
-        raise UsageError("no weight file is in conflict there", hint="git lepton status lists conflicts")
-    before = {file.path: StoredFile(store, file.manifests[whose], file.path) for file in files}
-    with StatCache(repo) as cache:
-        after = in_work_tree(repo, store, [*before], hash_of=cache.hash_of)
-    return Side(whose, before), after
 
 
 def _one(repo: Repo, store: Store, path: str) -> Unmerged:
