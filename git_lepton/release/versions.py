@@ -11,7 +11,7 @@ A version tag that a person made with plain `git tag` has no such block; it is t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from git_lepton.errors import LeptonError, RaceLostError, UsageError, VerificationError
@@ -65,7 +65,7 @@ def known(repo: Repo, model: str, listed: Mapping[str, Oid]) -> dict[Version, Ta
 
 
 def render(release: Release) -> str:
-    """The message of the tag. Raises UsageError for a reason that looks like the block of keys."""
+    """The message of the tag. Raises UsageError for a reason that the reader would not take back."""
     values = {
         "Format": str(message.FORMAT),
         "Model": release.model,
@@ -74,7 +74,14 @@ def render(release: Release) -> str:
         "Bundle": release.bundle or "none",
         "Record": release.record or "none",
     }
-    return message.write_block(values, f"{release.model} {release.version}", message.tidy(release.why))
+    why = message.tidy(release.why)
+    text = message.write_block(values, f"{release.model} {release.version}", why)
+    try:
+        if parse(text) != replace(release, why=why):
+            raise UsageError("this version cannot be written as a tag")
+    except VerificationError as error:
+        raise UsageError(f"this version cannot be written as a tag: {error.message}") from error
+    return text
 
 
 def read(repo: Repo, objects: ObjectReader, model: str, tagged: Tagged, remote: str) -> Release:
@@ -99,13 +106,18 @@ def read(repo: Repo, objects: ObjectReader, model: str, tagged: Tagged, remote: 
     tag = parse_tag(bytes(content)) if kind == "tag" else None
     if tag is None or f"\n{message.PREFIX}" not in "\n" + tag.message:
         return Release(model, tagged.version, commit)
-    found = _parse(tag.message)
+    found = parse(tag.message)
     if (found.model, found.version, found.commit) != (model, tagged.version, commit) or tag.name != _name(found):
         raise VerificationError(f"the tag {model}@v{tagged.version} was made for something else", reason="version")
     return found
 
 
-def _parse(text: str) -> Release:
+def parse(text: str) -> Release:
+    """Read the message of a version's tag, its signature already cut off.
+
+    Raises:
+        VerificationError: it is not what `render` writes.
+    """
     values, why = message.read_block(text, _KEYS)
     try:
         return Release(
