@@ -1,0 +1,38 @@
+"""The example of merging shows what it promises: a merge keeps more of both tasks than a branch has of the other's."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import clean_environment
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "merging" / "two_tasks.py"
+
+
+def test_a_merge_keeps_both_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    for name, value in clean_environment(home).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    spec = importlib.util.spec_from_file_location("two_tasks", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    found = module.play(folder)
+    for task, other in (("low", "high"), ("high", "low")):
+        assert found[task][task] > found["base"][task]
+        assert found[task][other] < 0.6, "a branch forgets the other's task"
+        for strategy in ("task-arithmetic", "ties", "average"):
+            assert found[strategy][other] > found[task][other] + 0.3
+            assert found[strategy][other] > 0.8
