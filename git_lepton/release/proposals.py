@@ -151,8 +151,9 @@ def halt(desk: Desk, channel: str, wish: Wish) -> Proposal:
     last = _last(desk, before)
     move = _stamped(replace(last, action="halt", ring=100), wish, None)
     planned = moves.plan(move, before, desk.remote, sign=wish.sign)
-    settings, _ = _settings(desk, channel)
-    return Proposal(planned, _who(settings, before, wish), is_there=last.action == "halt", promoters=settings.promoters)
+    settings, found = _settings(desk, channel)
+    found += _who(settings, before, wish)
+    return Proposal(planned, found, is_there=last.action == "halt", promoters=settings.promoters)
 
 
 def resume(desk: Desk, channel: str, wish: Wish) -> Proposal:

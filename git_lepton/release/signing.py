@@ -47,10 +47,14 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who signed: the principal, and the fingerprint of the key."""
+    """Who signed: the principal, and the fingerprint of the key.
+
+    `listed` tells that the file of allowed signers has the key; one of OpenPGP may be any that gpg happens to know.
+    """
 
     principal: str
     key: str
+    listed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Signature:
     """What is known of a tag's signature, without refusing it.
 
     Attributes:
-        state: "unchecked" where nobody told whose signatures count.
+        state: "unchecked" where nobody told whose signatures count, or whose OpenPGP keys.
         principal: who signed; "" unless it is good.
         problem: why it is bad; "" unless it is.
     """
@@ -73,7 +77,10 @@ def signature_of(repo: Repo, tag: Oid, *, signed: bool, trust: Trust | None) -> 
     if not signed or trust is None:
         return Signature("unchecked" if signed else "unsigned")
     try:
-        return Signature("good", verify(repo, tag, trust).principal)
+        signer = signer_of(repo, tag, trust)
+        if not signer.listed and not trust.principals:
+            return Signature("unchecked")
+        return Signature("good", _allowed(signer, trust).principal)
     except LeptonError as error:
         return Signature("bad", problem=error.message)
 
@@ -147,12 +154,23 @@ def _scratch(repo: Repo) -> Iterator[tuple[Path, dict[str, str | None]]]:
 
 
 def verify(repo: Repo, tag: Oid, trust: Trust) -> Signer:
-    """Who signed the tag object `tag`.
+    """Who signed the tag object `tag`, one whose signature counts.
 
     Raises:
         VerificationError: nobody whose signature counts; `reason` is "unsigned" or "signer".
         GitError: the signature could not be checked at all.
     """
+    return _allowed(signer_of(repo, tag, trust), trust)
+
+
+def _allowed(signer: Signer, trust: Trust) -> Signer:
+    if (trust.principals or not signer.listed) and signer.principal not in trust.principals:
+        raise VerificationError(f"the tag is signed by {signer.principal}, who may not move this", reason="signer")
+    return signer
+
+
+def signer_of(repo: Repo, tag: Oid, trust: Trust) -> Signer:
+    """Who signed the tag object `tag`, as far as cryptography tells. Raises as `verify`."""
     args = ["-c", f"gpg.ssh.allowedSignersFile={trust.allowed_signers}"]
     args += ["-c", f"gpg.ssh.revocationFile={trust.revoked or ''}"]
     done = repo.git(*args, "verify-tag", "--raw", tag, check=False)
@@ -165,7 +183,4 @@ def verify(repo: Repo, tag: Oid, trust: Trust) -> Signer:
     if done.status != 0 or len(ssh) + len(gpg) != 1:
         last = (said.strip().splitlines() or ["no reason given"])[-1]
         raise VerificationError(f"the signature of the tag is not good: {last}", reason="signer")
-    signer = Signer(ssh[0][0], ssh[0][2]) if ssh else Signer(gpg[0], gpg[0])
-    if (trust.principals or gpg) and signer.principal not in trust.principals:
-        raise VerificationError(f"the tag is signed by {signer.principal}, who may not move this", reason="signer")
-    return signer
+    return Signer(ssh[0][0], ssh[0][2]) if ssh else Signer(gpg[0], gpg[0], listed=False)
