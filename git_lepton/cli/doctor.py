@@ -13,7 +13,7 @@ from git_lepton.cli.context import print_json, repository, say
 from git_lepton.cli.remote import push_remote
 from git_lepton.cli.verb import Verb, json_option
 from git_lepton.drivers import hookfiles
-from git_lepton.drivers.install import HOOKS_KEY
+from git_lepton.drivers.install import HOOKS_KEY, MERGE_KEY
 from git_lepton.drivers.track import collisions, raw_paths
 from git_lepton.errors import EXIT_DIFFERS, EXIT_OK, GitError, LeptonError, UsageError
 from git_lepton.git.attributes import check_attr
@@ -85,6 +85,9 @@ def _filter(repo: Repo) -> Iterator[Check]:
         yield Check("warn", "filter", "filter.lepton.required is not set", advice)
     else:
         yield Check("ok", "filter", safe(process))
+    if process is not None and config_get(repo, MERGE_KEY) is None:
+        advice = "git lepton install, or git lepton init"
+        yield Check("warn", "merge", "git does not know the merge driver: every merge of weights is a conflict", advice)
     if repo.work_tree is not None and config_bool(repo, "merge.renormalize", default=False):
         advice = "git config --unset merge.renormalize"
         yield Check("warn", "merge", "merge.renormalize makes every merge run the filter on three sides", advice)
@@ -115,7 +118,7 @@ def _files(repo: Repo, store: Store) -> Iterator[Check]:
     if repo.work_tree is None:
         return
     names = [os.fsencode(file.path) for file in listing.files]
-    values = check_attr(repo, names, ("filter", "text"))
+    values = check_attr(repo, names, ("filter", "text", "merge"))
     loose = [name for name in names if values[name].get("filter") != "lepton"]
     converted = [name for name in names if name not in loose and values[name].get("text") != "unset"]
     if loose:
@@ -126,6 +129,10 @@ def _files(repo: Repo, store: Store) -> Iterator[Check]:
             f"{counted(len(converted), 'weight file')} without -text, so git may change line ends: {_some(converted)}"
         )
         yield Check("warn", "attributes", message, "git lepton track PATTERN writes the whole line")
+    unmerged = [name for name in names if name not in loose and values[name].get("merge") != "lepton"]
+    if unmerged:
+        message = f"{counted(len(unmerged), 'weight file')} without merge=lepton, so every merge is a conflict"
+        yield Check("warn", "attributes", f"{message}: {_some(unmerged)}", "git lepton track PATTERN adds it")
     if not loose and not converted:
         yield Check("ok", "attributes", f"{counted(len(names), 'weight file')} tracked")
     unreadable = {path for path, _ in listing.broken}
