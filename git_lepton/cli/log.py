@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 
 from git_lepton.cli import diary
-from git_lepton.cli.comparing import Wish, comparison_options, look, show
-from git_lepton.cli.context import is_rev, note, print_json, progress, relative, repository
+from git_lepton.cli.comparing import Wish, comparison_options, look, rarely_collected, show
+from git_lepton.cli.context import note, print_json, progress, repository
 from git_lepton.cli.history import history
-from git_lepton.cli.sides import check_paths
+from git_lepton.cli.sides import check_paths, from_top, require_commits
 from git_lepton.cli.verb import PathVerb
 from git_lepton.errors import EXIT_MISSING, EXIT_OK, EXIT_REFUSED, UsageError
 from git_lepton.git.repo import Repo
-from git_lepton.report.diff import files_text, stat_text
+from git_lepton.report.diff import files_text, stat_lines
 from git_lepton.report.diff_json import commit_fields, comparison_fields
 from git_lepton.report.history import commit_text, told_text
 from git_lepton.store.store import Store
@@ -40,6 +40,7 @@ from git_lepton.store.store import Store
     "--at", metavar="TIME", help="Of a channel: what was wanted at 2026-05-03, '2026-05-03 12:00', or 3d ago."
 )
 @comparison_options
+@rarely_collected()
 def command(
     words: tuple[str, ...],
     paths: tuple[Path, ...],
@@ -76,9 +77,10 @@ def command(
             return EXIT_OK
         style = look(details=bool(tensors))
         for number, one in enumerate(found):
-            text = stat_text(one.comparison, style) if stat else ""
-            text = "\n" + files_text(one.comparison, style) if patch and not stat else text
-            show("\n" * (number > 0) + commit_text(one.commit, text or told_text(one.told, style), style))
+            text = told_text((one.comparison.summary,) if stat or patch else one.told, style)
+            text += f"\n{stat_lines(one.comparison, style)}" if stat else ""
+            text += f"\n\n{files_text(one.comparison, style)}" if patch and not stat else ""
+            show("\n" * (number > 0) + commit_text(one.commit, text, style))
     return EXIT_OK
 
 
@@ -94,11 +96,10 @@ def _revs_and_paths(repo: Repo, words: Sequence[str], paths: Sequence[Path]) -> 
             break
         revs.append(word)
     rest = words[len(revs) :]
-    check_paths(rest)
-    if not revs and not is_rev(repo, "HEAD"):
-        raise UsageError("there are no commits yet")
-    every = [*map(Path, rest), *paths]
-    return revs, relative(repo, every) if every else []
+    check_paths(repo, rest)
+    if not revs:
+        require_commits(repo)
+    return revs, from_top(repo, rest, paths)
 
 
 def _selects_commits(repo: Repo, word: str) -> bool:

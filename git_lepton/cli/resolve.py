@@ -11,7 +11,8 @@ from git_lepton.cli.context import print_json, progress, relative, repository, s
 from git_lepton.cli.strategy import StrategyType
 from git_lepton.cli.verb import Verb, json_option, quiet_option
 from git_lepton.config.values import MergeRule
-from git_lepton.drivers.conflicts import resolve, unmerged
+from git_lepton.drivers.conflicts import resolve
+from git_lepton.drivers.unmerged import unmerged
 from git_lepton.errors import EXIT_DIFFERS, EXIT_MISSING, EXIT_OK, EXIT_REFUSED, UsageError
 from git_lepton.git.repo import Repo
 from git_lepton.report.merging import conflict_text, merge_fields, merged_text

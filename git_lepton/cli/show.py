@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from git_lepton.cli.comparing import Wish, comparison_options, look, show
-from git_lepton.cli.context import note, print_json, progress, repository, rev_and_paths
+from git_lepton.cli.comparing import Wish, comparison_options, look, rarely_collected, show
+from git_lepton.cli.context import note, print_json, progress, repository
 from git_lepton.cli.history import one_commit
+from git_lepton.cli.sides import one_rev
 from git_lepton.cli.verb import PathVerb
 from git_lepton.errors import EXIT_OK, EXIT_REFUSED
 from git_lepton.report.diff_json import commit_fields, comparison_fields
@@ -27,6 +28,7 @@ from git_lepton.store.store import Store
 )
 @click.argument("words", metavar="[REV] [PATH...]", nargs=-1)
 @comparison_options
+@rarely_collected()
 def command(
     words: tuple[str, ...],
     paths: tuple[Path, ...],
@@ -43,9 +45,9 @@ def command(
     """
     wish = Wish(numbers=not (no_numbers or stat), tensors=tensors, sample=sample, fetch=not stat)
     repo = repository()
-    rev, chosen = rev_and_paths(repo, words, paths)
+    rev, chosen = one_rev(repo, words, paths)
     with Store(repo, progress=progress(quiet), warn=note) as store:
-        commit, comparison = one_commit(store, rev or "HEAD", chosen, wish)
+        commit, comparison = one_commit(store, rev, chosen, wish)
     if as_json:
         print_json("show", commit_fields(commit) | comparison_fields(comparison))
     else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from git_lepton.cli.context import is_rev, relative
 from git_lepton.compare.sides import Side, at_revision, in_index, in_work_tree, of_path
@@ -15,6 +16,7 @@ from git_lepton.errors import UsageError
 from git_lepton.git.lstree import rev_parse
 from git_lepton.git.repo import Repo
 from git_lepton.store.store import Store
+from git_lepton.values import Oid
 
 _HEAD: Final = "HEAD"
 
@@ -66,12 +68,22 @@ def of_words(
         UsageError: a word is neither a revision nor a file, there are too many revisions, or no common ancestor.
     """
     revs, rest = split(repo, words)
-    every = [*map(Path, rest), *paths]
-    chosen = relative(repo, every) if every else []
+    chosen = from_top(repo, rest, paths)
     if len(revs) == 2 and cached:
         raise UsageError("the index is compared with one revision", hint="git lepton diff A B compares two revisions")
+    if cached and repo.work_tree is None and not repo.index_file.exists():
+        raise UsageError("a bare repository has no index", hint="git lepton diff A B compares two revisions")
     if cached and not revs:
         revs = [_head(repo)]
+    sides = _both(repo, store, revs, chosen, cached=cached)
+    if chosen and not any(side.files for side in sides):
+        store.warn(f"no weight file is at {', '.join(chosen)} on either side (git lepton ls-files lists them)")
+    return sides
+
+
+def _both(
+    repo: Repo, store: Store, revs: Sequence[Revision], chosen: Sequence[str], *, cached: bool
+) -> tuple[Side, Side]:
     older = [at_revision(store, rev.name, chosen, name=rev.shown) for rev in revs]
     if len(older) == 2:
         return older[0], older[1]
@@ -92,19 +104,76 @@ def split(repo: Repo, words: Sequence[str]) -> tuple[list[Revision], list[str]]:
     rest = list(words)
     if rest and (both := _range(repo, rest[0])) is not None:
         revs, rest = list(both), rest[1:]
-    while rest and len(revs) < 2 and is_rev(repo, rest[0]):
-        word = rest.pop(0)
-        revs.append(Revision(word, word))
-    check_paths(rest)
+    while rest and len(revs) < 2 and (tree := _tree(repo, rest[0])) is not None:
+        revs.append(Revision(tree, rest.pop(0)))
+    check_paths(repo, rest)
     return revs, rest
 
 
-def check_paths(words: Sequence[str]) -> None:
-    """Raise UsageError for a word that is no path here."""
+def one_rev(repo: Repo, words: Sequence[str], paths: Sequence[Path]) -> tuple[str, list[str]]:
+    """Tell a revision, HEAD unless the first word names one, from the paths after it, which are from the top then.
+
+    Raises:
+        UsageError: a word is neither a revision nor a file, or nothing was committed yet.
+    """
+    named = bool(words) and is_rev(repo, words[0])
+    rest = words[named:]
+    check_paths(repo, rest)
+    if not named:
+        require_commits(repo)
+    return words[0] if named else _HEAD, from_top(repo, rest, paths)
+
+
+def check_paths(repo: Repo, words: Sequence[str]) -> None:
+    """Raise UsageError for a word that is no path here, and guess what was meant."""
     for word in words:
         if not os.path.lexists(word):
-            message = f"'{word}' is neither a revision nor a file"
-            raise UsageError(message, hint="put -- before paths that are not there")
+            _refuse(repo, word)
+
+
+def from_top(repo: Repo, words: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """Paths from the current folder as paths from the top of the work tree; a bare repository has only these.
+
+    Raises:
+        UsageError: one lies outside.
+    """
+    every = [*map(Path, words), *paths]
+    if repo.work_tree is not None:
+        return relative(repo, every) if every else []
+    found = [Path(os.path.normpath(path)) for path in every]
+    for path in found:
+        if path.is_absolute() or ".." in path.parts:
+            raise UsageError(f"{path} lies outside the repository", hint="in a bare one, name paths from the top")
+    return [path.as_posix() for path in found]
+
+
+def require_commits(repo: Repo) -> None:
+    """Raise UsageError when nothing was committed yet."""
+    if not is_rev(repo, _HEAD):
+        hint = "git lepton diff --cached shows what the first one will bring"
+        raise UsageError("there are no commits yet", hint=hint)
+
+
+def _refuse(repo: Repo, word: str) -> NoReturn:
+    require_commits(repo)
+    if repo.git("rev-parse", "--verify", "--quiet", "--end-of-options", word, check=False).status == 0:
+        hint = "git lepton diff A B -- PATH compares one file of two revisions"
+        raise UsageError(f"'{word}' is a file of a revision, and a revision is needed", hint=hint)
+    ends = [end for end in word.replace("...", "..").split("..") if end and not is_rev(repo, end)]
+    unknown = ends[0] if ".." in word and ends else word
+    names = repo.git("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes").stdout
+    close = get_close_matches(unknown, names.decode(errors="replace").split("\n"), n=1)
+    hint = "put -- before a path that is not there; git branch -a and git tag list revisions"
+    if close or unknown != word:
+        guess = f": did you mean {close[0]}?" if close else "; git branch -a and git tag list them"
+        hint = f"'{unknown}' is no revision{guess}"
+    raise UsageError(f"'{word}' is neither a revision nor a file", hint=hint)
+
+
+def _tree(repo: Repo, word: str) -> Oid | None:
+    """The tree that a word leads to. Asked once, since every question costs a process."""
+    done = repo.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{word}^{{tree}}", check=False)
+    return Oid(done.stdout.decode("ascii").strip()) if done.status == 0 else None
 
 
 def _range(repo: Repo, word: str) -> tuple[Revision, Revision] | None:
@@ -112,11 +181,12 @@ def _range(repo: Repo, word: str) -> tuple[Revision, Revision] | None:
     dots = "..." if "..." in word else ".."
     left, found, right = word.partition(dots)
     before, after = left or _HEAD, right or _HEAD
-    if not found or word == dots or not (is_rev(repo, before) and is_rev(repo, after)):
+    trees = [_tree(repo, end) for end in (before, after)] if found and word != dots else [None]
+    if None in trees:
         return None
-    shown = Revision(after, after)
+    shown = Revision(str(trees[1]), after)
     if dots == "..":
-        return Revision(before, before), shown
+        return Revision(str(trees[0]), before), shown
     commits = (rev_parse(repo, end, kind="commit") for end in (before, after))
     done = repo.git("merge-base", *commits, check=False)
     if done.status != 0:

@@ -12,7 +12,8 @@ from git_lepton.cli.context import print_json, progress, repository, rev_and_pat
 from git_lepton.cli.remote import push_remote
 from git_lepton.cli.verb import PathVerb, json_option, quiet_option
 from git_lepton.drivers import worktree
-from git_lepton.drivers.conflicts import explained, unmerged
+from git_lepton.drivers.conflicts import explained
+from git_lepton.drivers.unmerged import unmerged
 from git_lepton.errors import EXIT_MISSING, EXIT_NOT_MEASURED, EXIT_OK, EXIT_REFUSED, UsageError
 from git_lepton.git.attributes import check_attr
 from git_lepton.git.repo import Repo

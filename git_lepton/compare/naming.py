@@ -19,7 +19,7 @@ _TAIL: Final = re.compile(
     re.IGNORECASE,
 )
 _LAYERS: Final = frozenset({"layer", "layers", "block", "blocks", "blk", "h", "resblocks"})
-_EMBEDDINGS: Final = ("embed", "wte.", "wpe.", "tok_")
+_EMBEDDINGS: Final = re.compile(r"embed|wte\.|wpe\.|tok_", re.IGNORECASE)
 _VOCABULARY: Final = re.compile(
     r"word|tok|vocab|wte|lm_head|embed|\boutput\.weight|shared\.weight|decoder\.(?:weight|bias)"
 )
@@ -68,8 +68,7 @@ def _outer(parts: list[str]) -> str:
 
 def is_embedding(name: str) -> bool:
     """Whether a tensor looks like part of the embeddings."""
-    lowered = name.lower()
-    return any(word in lowered for word in _EMBEDDINGS)
+    return _EMBEDDINGS.search(name) is not None
 
 
 def has_vocabulary(name: str) -> bool:

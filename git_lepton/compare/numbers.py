@@ -215,12 +215,14 @@ class _Task:
         sums, decode_before, decode_after = self.sums, self.aligned.before.decode, self.aligned.after.decode
         if decode_before.is_integer != decode_after.is_integer and sums.max_abs > LARGEST_CAST:
             return None, QUANTIZED
+        differing = sum(span.stop - span.first for span in self.aligned.spans)
+        unread = differing / sums.compared if self.sampled and sums.compared else 1.0
         found = Numbers(
             elements=self.aligned.elements,
             compared=sums.compared,
             sampled=self.sampled,
             changed=sums.changed,
-            l2=math.sqrt(sums.difference),
+            l2=math.sqrt(sums.difference * unread),
             relative_l2=sums.relative,
             cosine=sums.cosine,
             max_abs=sums.max_abs,
@@ -228,6 +230,7 @@ class _Task:
             after=sums.spread_after.moments(),
             rank=self.low_rank,
             histogram=self.histogram,
+            differing=differing if self.sampled else None,
         )
         return found, self.aligned.note
 

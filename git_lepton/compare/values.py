@@ -70,14 +70,17 @@ class Numbers:
         elements: of the whole tensor.
         compared: elements in the chunks that differ (fewer still under `sampled`); all other figures are over these.
         sampled: only an evenly spaced part of the chunks that differ was read; figures are estimates.
-        changed: elements whose value differs (bit patterns, for equal dtypes: -0.0 and NaN payloads count).
-        l2: Euclidean norm of after - before, NaN and infinities aside.
+        changed: of those compared, elements whose value differs (bit patterns, for equal dtypes: -0.0 and NaN payloads
+            count).
+        l2: Euclidean norm of after - before, NaN and infinities aside; under `sampled` scaled up to all chunks that
+            differ, as if the others had changed as much as those that were read.
         relative_l2: `l2` by the norm of before; infinite when before is all zeros and l2 is not.
         cosine: cosine of the angle between the two; NaN when either is all zeros.
         max_abs: the largest |after - before|.
         before, after: moments of each side.
         rank: effective rank of the change of a matrix when it was worth asking, else None.
         histogram: counts of after - before in equal bins over [-max_abs, max_abs]; empty unless asked for.
+        differing: elements in all chunks that differ, read or not; None when all of them were compared.
     """
 
     elements: int
@@ -92,13 +95,15 @@ class Numbers:
     after: Moments
     rank: int | None = None
     histogram: tuple[int, ...] = ()
+    differing: int | None = None
 
     @property
     def share(self) -> float:
         """Share of the tensor's values that changed, 0 to 1; an estimate under `sampled`."""
-        if not self.elements:
+        if not self.elements or not self.compared:
             return 0.0
-        return self.changed / (self.compared if self.sampled and self.compared else self.elements)
+        differing = self.compared if self.differing is None else self.differing
+        return self.changed / self.compared * differing / self.elements
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from git_lepton.errors import UsageError
+from git_lepton.errors import GitError, UsageError
 from git_lepton.git.catfile import CatFile
 from git_lepton.git.repo import Repo, git_error
 from git_lepton.values import Oid
@@ -71,10 +71,15 @@ def ls_tree(repo: Repo, treeish: str, paths: Sequence[bytes] = (), *, sizes: boo
     Raises:
         UsageError: `treeish` is none.
     """
-    tree = rev_parse(repo, treeish, kind="tree")
+    known = len(treeish) == 2 * repo.oid_size and treeish.strip("0123456789abcdef") == ""
+    tree = treeish if known else rev_parse(repo, treeish, kind="tree")
     groups = [paths[i : i + _PATHS_AT_ONCE] for i in range(0, len(paths), _PATHS_AT_ONCE)] or [()]
     command = ("--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", *(("--long",) if sizes else ()), tree, "--")
-    output = b"".join(repo.git(*command, *group).stdout for group in groups)
+    try:
+        output = b"".join(repo.git(*command, *group).stdout for group in groups)
+    except GitError:
+        rev_parse(repo, treeish, kind="tree")
+        raise
     return [_tree_item(entry) for entry in output.split(b"\0") if entry]
 
 

@@ -7,10 +7,12 @@ and never carries what the words do not say.
 from __future__ import annotations
 
 import math
+import os
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, Literal
 
 from git_lepton.compare.values import Comparison, FactChange, FileChange, Moments, Numbers, TensorChange
@@ -77,38 +79,59 @@ class Look:
         return f"\x1b[{';'.join(_CODES[style] for style in styles)}m{text}\x1b[0m"
 
 
-def diff_text(comparison: Comparison, look: Look) -> str:
-    """The whole comparison; `look.columns` below 40 count as 40."""
-    return "\n\n".join(filter(None, (_headline(comparison, look), files_text(comparison, look))))
+def for_reading(comparison: Comparison) -> Comparison:
+    """Of two absolute paths, what tells them apart; and of two files that were named, only the newer name."""
+    before, after = comparison.before, comparison.after
+    paths = [Path(os.path.normpath(name)) for name in (before, after)]
+    if all(path.is_absolute() for path in paths):
+        folder = os.path.commonpath([path.parent for path in paths])
+        before, after = (str(path.relative_to(folder)) for path in paths)
+    files = tuple(
+        replace(file, before=after, after=after)
+        if (file.before, file.after) == (comparison.before, comparison.after)
+        else file
+        for file in comparison.files
+    )
+    return replace(comparison, before=before, after=after, files=files)
+
+
+def diff_text(comparison: Comparison, look: Look, *, sides: bool = True) -> str:
+    """The whole comparison; `look.columns` below 40 count as 40. Without `sides` it does not say of what."""
+    return "\n\n".join(filter(None, (headline(comparison, look, sides=sides), files_text(comparison, look))))
 
 
 def files_text(comparison: Comparison, look: Look) -> str:
     """The files of it, without the sentence."""
     scale = max((_largest(file.tensors) for file in comparison.files), default=0.0)
-    return "\n\n".join(
-        "\n".join(_file_lines(file, _happened(comparison, file), scale, look)) for file in comparison.files
-    )
+    return "\n\n".join("\n".join(_file_lines(file, scale, look)) for file in comparison.files)
 
 
 def stat_text(comparison: Comparison, look: Look) -> str:
     """One line a file, and the sentence."""
+    return "\n".join(filter(None, (stat_lines(comparison, look), headline(comparison, look))))
+
+
+def stat_lines(comparison: Comparison, look: Look) -> str:
+    """One line a file."""
     lines = [
-        (visible(file.path), "|", _sizes(file), _happened(comparison, file), _relative_words(file.tensors))
+        (visible(file.path), "|", _sizes(file), what_happened(file), _relative_words(file.tensors))
         for file in comparison.files
     ]
-    text = "\n".join(_cut(line, look.columns) for line in table(lines, indent=1).split("\n")) if lines else ""
-    return "\n".join(filter(None, (text, _headline(comparison, look))))
+    return "\n".join(_cut(line, look.columns) for line in table(lines, indent=1).split("\n")) if lines else ""
 
 
-def _headline(comparison: Comparison, look: Look) -> str:
+def headline(comparison: Comparison, look: Look, *, sides: bool = True) -> str:
     """The sides and the sentence; on two lines or more where they do not fit on one."""
     columns = max(NARROWEST, look.columns)
-    sides = f"{visible(comparison.before)} → {visible(comparison.after)}:"
     told = sentence(comparison.summary)
-    gap = " " if width(sides) + 1 + width(told) <= columns else "\n"
-    notes = ["some figures are estimates from a part of the values"] if comparison.sampled else []
-    wrapped = textwrap.fill(told, columns, break_on_hyphens=False)
-    return "\n".join([f"{look.paint(sides, 'dim')}{gap}{look.paint(wrapped, 'bold')}", *notes])
+    lines = [look.paint(textwrap.fill(told, columns, break_on_hyphens=False), "bold")]
+    if sides:
+        named = f"{visible(comparison.before)} → {visible(comparison.after)}:"
+        gap = " " if width(named) + 1 + width(told) <= columns else "\n"
+        lines = [f"{look.paint(named, 'dim')}{gap}{lines[0]}"]
+    if comparison.sampled:
+        lines.append("some figures are estimates from a part of the values")
+    return "\n".join(lines)
 
 
 def sentence(text: str) -> str:
@@ -116,23 +139,21 @@ def sentence(text: str) -> str:
     return " ".join(map(visible, text.split()))
 
 
-def _happened(comparison: Comparison, file: FileChange) -> str:
-    """What became of a file; of two files that were named, nobody wants to hear that they have two names."""
-    alone = (file.before, file.after) == (comparison.before, comparison.after)
-    return what_happened(replace(file, before=file.after) if alone else file)
-
-
-def _file_lines(file: FileChange, happened: str, scale: float, look: Look) -> Iterable[str]:
+def _file_lines(file: FileChange, scale: float, look: Look) -> Iterable[str]:
     columns = max(NARROWEST, look.columns)
     yield look.paint(_middle_cut(visible(file.path), columns), "bold")
-    words = f"{_sizes(file)}, {happened}"
+    sources = {change.before.file for change in file.tensors if change.kind == "moved" and change.before}
+    source = sources.pop() if len(sources) == 1 else ""
+    words = f"{_sizes(file)}, {what_happened(file)}"
+    if source:
+        words += f"{'' if words.endswith(KIND_WORDS['moved']) else '; moved'} from {visible(source)}"
     yield from textwrap.wrap(words, columns, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
     for fact in file.facts[:_FACTS]:
-        yield _cut(f"  {_fact_words(fact)}", columns)
+        yield _cut(f"  {_fact_words(fact, columns // 2)}", columns)
     if len(file.facts) > _FACTS:
         yield f"  and {counted(len(file.facts) - _FACTS, 'more fact')}"
     if look.details or file.kind == "changed" or any(change.kind not in _WHOLE for change in file.tensors):
-        yield from _tree(rows(file, everything=look.details), scale, look)
+        yield from _tree(rows(file, everything=look.details), source, scale, look)
 
 
 def _sizes(file: FileChange) -> str:
@@ -141,8 +162,10 @@ def _sizes(file: FileChange) -> str:
     return f"{size(file.size_after)} ({signed_size(file.size_after - file.size_before)})"
 
 
-def _fact_words(fact: FactChange) -> str:
-    name = " ".join(filter(None, (fact.topic, visible(fact.key) if fact.key else "")))
+def _fact_words(fact: FactChange, columns: int) -> str:
+    """What a fact was and is; its name in at most so many columns."""
+    key = fact.key.removeprefix(f"{fact.topic}/")
+    name = _middle_cut(" ".join(filter(None, (fact.topic, visible(key) if key else ""))), columns)
     before, after = (None if text is None else _shortened(visible(text)) for text in (fact.before, fact.after))
     if before is None:
         return name if after is None else f"{name}: {after} added"
@@ -153,34 +176,36 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _SHORT_FACT else f"{text[: _SHORT_FACT - 1]}…"
 
 
-def _tree(found: Sequence[Row], scale: float, look: Look) -> Iterable[str]:
+def _tree(found: Sequence[Row], source: str, scale: float, look: Look) -> Iterable[str]:
     """The rows of a file in columns: name, bar, relative change, what happened; more of them on a wide terminal."""
     if not found:
         return
     columns = max(NARROWEST, look.columns)
-    bars = next(bar for least, bar in _BARS if columns >= least) * any(row.relative is not None for row in found)
-    taken = bars + _FIGURE + 4 if bars else 0
+    bars = next(bar for least, bar in _BARS if columns >= least) * any(row.relative for row in found)
+    measured = any(row.relative is not None for row in found)
+    taken = (bars + 2) * bool(bars) + (_FIGURE + 2) * measured
     wanted = max(width(row.label) + 2 * row.depth + 2 for row in found)
     names = min(wanted, max(_FEWEST, (columns - taken) * 3 // 5))
     for row in found:
         indent = min(2 * row.depth + 2, names // 2)
         label = _middle_cut(row.label, (names if row.changes else columns) - indent)
         line = " " * indent + look.paint(label, *_label_styles(row))
-        words = _cut(_row_words(row, columns >= _WIDE), columns - names - taken - 2)
+        words = _cut(_row_words(row, source, columns >= _WIDE), columns - names - taken - 2)
         if row.changes:
             line += " " * (names - indent - width(label))
             if bars:
-                line += _measured(row.relative, scale, bars, look)
+                line += _drawn(row.relative, scale, bars, look)
+            if measured:
+                line += f"  {'' if row.relative is None else _change(row.relative):>{_FIGURE}}"
             line += f"  {look.paint(words, 'dim') if not row.tensor else words}"
         yield line.rstrip()
         if look.details and row.tensor:
             yield from _detail_lines(row.changes[0], indent + 2, columns)
 
 
-def _measured(relative: float | None, scale: float, bars: int, look: Look) -> str:
+def _drawn(relative: float | None, scale: float, bars: int, look: Look) -> str:
     drawn = _bar(relative, scale, bars, look.blocks)
-    words = "" if relative is None else _change(relative)
-    return f"  {look.paint(drawn, 'yellow')}{' ' * (bars - len(drawn))}  {words:>{_FIGURE}}"
+    return f"  {look.paint(drawn, 'yellow')}{' ' * (bars - len(drawn))}"
 
 
 def _change(relative: float) -> str:
@@ -195,9 +220,9 @@ def _label_styles(row: Row) -> tuple[Style, ...]:
     return (style,) if style else ()
 
 
-def _row_words(row: Row, wide: bool) -> str:
+def _row_words(row: Row, source: str, wide: bool) -> str:
     if row.tensor:
-        return _tensor_words(row.changes[0], wide)
+        return _tensor_words(row.changes[0], source, wide)
     counts = Counter(change.kind for change in row.changes)
     if set(counts) <= {"changed"}:
         words = counted(counts["changed"], "tensor")
@@ -206,14 +231,14 @@ def _row_words(row: Row, wide: bool) -> str:
     return ", ".join(filter(None, (words, _share_words([c.numbers for c in row.changes if c.numbers is not None]))))
 
 
-def _tensor_words(change: TensorChange, wide: bool) -> str:
+def _tensor_words(change: TensorChange, source: str, wide: bool) -> str:
     words = [KIND_WORDS[change.kind]] if change.kind in _ONLY_WORDS else []
     numbers = change.numbers
     if change.kind not in {"renamed", "moved"}:
         words.append(tensor_type(change))
     if numbers is not None and change.kind in {"changed", "reshaped"}:
         words.append(_share_words([numbers]))
-    words.append(remark(change))
+    words.append(remark(change, source))
     if numbers is not None and wide:
         words.append(f"cosine {figure(numbers.cosine)}, max |Δ| {figure(numbers.max_abs)}")
     return ", ".join(filter(None, words))

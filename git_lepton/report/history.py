@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from git_lepton.compare.values import Comparison
 from git_lepton.git.log import Commit
-from git_lepton.report.diff import NARROWEST, Look, diff_text, sentence, stat_text
+from git_lepton.report.diff import NARROWEST, Look, diff_text, headline, sentence, stat_lines
 from git_lepton.report.review_words import visible
 from git_lepton.report.table import printable
 
@@ -30,7 +30,7 @@ def told_text(told: Iterable[str], look: Look) -> str:
 
 
 def commit_page(commit: Commit, comparison: Comparison, look: Look, *, stat: bool = False) -> str:
-    """One commit as `git show` begins it, then what it did to models."""
+    """One commit as `git show` begins it, then what it did to models: in a line a file, with `stat`."""
     head = [
         look.paint(f"commit {commit.oid}", "yellow"),
         *([f"Merge:  {' '.join(commit.parents)}"] if len(commit.parents) > 1 else []),
@@ -38,5 +38,7 @@ def commit_page(commit: Commit, comparison: Comparison, look: Look, *, stat: boo
         f"Date:   {commit.date}",
     ]
     message = "\n\n".join(filter(None, (commit.subject, commit.body)))
-    told = stat_text(comparison, look) if stat else diff_text(comparison, look)
-    return "\n".join([*head, "", textwrap.indent(printable(message), _INDENT), "", told])
+    told = [headline(comparison, look, sides=False), "", stat_lines(comparison, look)]
+    if not stat:
+        told = [diff_text(comparison, look, sides=False)]
+    return "\n".join([*head, "", textwrap.indent(printable(message), _INDENT), "", *told]).rstrip("\n")

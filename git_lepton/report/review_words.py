@@ -67,7 +67,7 @@ def percent(ratio: float) -> str:
         return "from 0"
     if math.isnan(ratio):
         return "-"
-    value = 100 * ratio
+    value = float(f"{100 * ratio:.2g}") if ratio < 1 else 100 * ratio
     if value == 0 or value >= 9.95:
         return f"{value:,.0f} %"
     if value < 0.0001:
@@ -157,13 +157,16 @@ def tensor_figures(change: TensorChange) -> tuple[str, str, str, str]:
     )
 
 
-def remark(change: TensorChange) -> str:
-    """What the columns do not say of a tensor: its older name or file, what the figures are over, rank, NaN."""
+def remark(change: TensorChange, source: str = "") -> str:
+    """What the columns do not say of a tensor: its older name or file, what the figures are over, rank, NaN.
+
+    A file that it moved from is told, unless it is `source`, of which the caller told already.
+    """
     parts = []
     if change.before and change.after:
         if change.before.name != change.after.name:
             parts.append(f"was {visible(change.before.name)}")
-        if change.before.file != change.after.file:
+        if change.kind == "moved" and change.before.file not in (change.after.file, source):
             parts.append(f"from {visible(change.before.file)}")
     numbers = change.numbers
     if numbers is not None:

@@ -277,6 +277,6 @@ print([m for m in ("numpy", "onnx", "pygit2", "zstandard.numpy") if m in sys.mod
 def test_twenty_thousand_tensors_need_no_numpy() -> None:
     done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
-        "20000 all 1000 layers fine-tuned, renamed",
+        "20000 all 1000 layers changed, renamed",
         "[]",
     ]

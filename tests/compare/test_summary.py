@@ -43,12 +43,12 @@ def numbered(tensors: Tensors) -> Tensors:
 
 SCENARIOS: dict[str, tuple[Tensors, Tensors, str]] = {
     "nothing": (BASE, BASE, "nothing changed"),
-    "two layers": (BASE, transformer(layer_4=7, layer_5=7), "layers 4-5 fine-tuned, embeddings unchanged"),
-    "a head": (BASE, transformer(head=9), "pooler fine-tuned, embeddings unchanged"),
+    "two layers": (BASE, transformer(layer_4=7, layer_5=7), "layers 4-5 changed, embeddings unchanged"),
+    "a head": (BASE, transformer(head=9), "pooler changed, embeddings unchanged"),
     "vocabulary": (
         BASE,
         transformer(vocabulary=114, layer_4=7, layer_5=7),
-        "layers 4-5 fine-tuned, +64 vocabulary rows",
+        "layers 4-5 changed, +64 vocabulary rows",
     ),
     "everything": (
         BASE,
@@ -75,7 +75,7 @@ SCENARIOS: dict[str, tuple[Tensors, Tensors, str]] = {
     "renamed": (
         BASE,
         {f"bert.{name}": value for name, value in BASE.items()},
-        "renamed: no value changed",
+        "renamed with bert in front: no value changed",
     ),
     "a layer less": (BASE, numbered(BASE), "layer 2 removed, 18 tensors renumbered"),
     "two layers more": (BASE, transformer(layers=8), "layers 6-7 added"),
@@ -120,7 +120,7 @@ ONNX: dict[str, tuple[dict[str, object], str]] = {
     "connections": ({"swapped": True}, "graph changed: other connections, weights unchanged"),
     "a branch": ({"branch": "Mul"}, "graph changed: -1 Add, +1 Mul, weights unchanged"),
     "metadata": ({"metadata": {"epoch": "3"}}, "metadata only"),
-    "names": ({"names": "other"}, "renamed: no value changed"),
+    "names": ({"names": "other"}, "renamed from w to other: no value changed"),
 }
 
 
@@ -135,9 +135,9 @@ def test_renamed_and_resharded(tmp_path: Path) -> None:
     shards = {f"m/model-0000{n + 1}-of-00002.safetensors": saved(dict(items[n * 20 : n * 20 + 20])) for n in range(2)}
     assert len(items) == 40
     found = compared(tmp_path, {"m/model.safetensors": saved(BASE)}, shards)
-    assert found.summary == "renamed and resharded into 2 files: no value changed"
+    assert found.summary == "renamed with model in front and resharded into 2 files: no value changed"
     back = compared(tmp_path / "back", shards, {"m/model.safetensors": saved(BASE)})
-    assert back.summary == "renamed and resharded into 1 file: no value changed"
+    assert back.summary == "renamed without model in front and joined into one file: no value changed"
 
 
 def test_a_shard_that_stayed_the_same_counts(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_shard_that_stayed_the_same_counts(tmp_path: Path) -> None:
 
     changed = transformer(layer_3=4, layer_4=4, layer_5=4, head=9)
     assert compared(tmp_path, shards(BASE), shards(changed)).summary == (
-        "layers 3-5, pooler fine-tuned, embeddings unchanged"
+        "layers 3-5, pooler changed, embeddings unchanged"
     )
 
 
@@ -199,7 +199,7 @@ def test_pytorch(tmp_path: Path) -> None:
 def test_names_that_mislead_are_escaped_and_cut(tmp_path: Path) -> None:
     evil = {"\x1b[2J\u202e": tensor(1, 64), "stays": tensor(3, 64)}
     assert sentence(tmp_path / "1", saved(evil), saved(evil | {"\x1b[2J\u202e": tensor(2, 64)})) == (
-        "\\x1b[2J\\u{202e} fine-tuned"
+        "\\x1b[2J\\u{202e} changed"
     )
     long = {"x" * 5000: tensor(1, 64)}
     assert len(sentence(tmp_path / "2", saved(long), saved({"x" * 5000: tensor(2, 64)}))) == 600
