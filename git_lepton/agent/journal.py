@@ -59,6 +59,8 @@ def _line(event: Event) -> str | None:
         case Swapped(trigger=trigger, release=release, seconds=seconds):
             what = release.version or release.bundle[:12]
             return f"{trigger}: {what} serves, move {release.seq}, after {seconds:.2f} s"
+        case SwapFailed(reason="manual", seq=seq):
+            return f"move {seq} is taken back by hand"
         case SwapFailed(reason=reason, trigger=trigger, message=message, seq=seq):
             return f"{trigger} failed ({reason}), move {seq}: {message}"
         case Watched(verdict=verdict, message=message):

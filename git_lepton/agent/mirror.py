@@ -39,6 +39,10 @@ REMOTE: Final = "origin"
 STORE: Final = "store"
 TAGS: Final = "refs/lepton-agent/tags/"
 LOGS: Final = "refs/lepton-agent/logs/"
+_NEXT: Final = "mirror.next"
+_OLD: Final = "mirror.old"
+_ASKING: Final = 60.0
+"""Seconds for a question, whatever the time limit of fetches is."""
 MANY_PACKS: Final = 60
 """More packs than this slow every look-up down: the mirror is copied, packed, to a new one."""
 
@@ -95,7 +99,8 @@ class Mirror:
             MissingError: it cannot be reached.
         """
         refs = {channel_ref(model, channel): (model, channel) for model, channel in channels}
-        listed = ls_remote(self.repo, REMOTE, sorted(refs))
+        quick = dataclasses.replace(self.repo, timeout=min(_ASKING, self._settings.timeout))
+        listed = ls_remote(quick, REMOTE, sorted(refs))
         return {refs[ref]: oid for ref, oid in listed.items() if ref in refs}
 
     def fetch_tag(self, name: str, model: str, channel: str) -> Oid:
@@ -152,6 +157,9 @@ class Mirror:
 
     def _open(self, folder: Path) -> Repo:
         """Make the folder if need be, and write its configuration, which nobody else has a say in."""
+        old = folder.with_name(_OLD)
+        if not folder.exists() and (old / "HEAD").is_file():
+            old.rename(folder)  # an agent was killed while it went over to a new mirror
         if not (folder / "HEAD").is_file():
             shutil.rmtree(folder, ignore_errors=True)
             self._settings.state.mkdir(parents=True, exist_ok=True)
@@ -213,8 +221,9 @@ class Mirror:
         packs = self.repo.object_dir / "pack"
         if not packs.is_dir() or sum(name.suffix == ".pack" for name in packs.iterdir()) <= MANY_PACKS:
             return False
-        fresh = self._folder.with_name("mirror.next")
+        fresh, old = self._folder.with_name(_NEXT), self._folder.with_name(_OLD)
         shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
         new = self._open(fresh)
         with Store(new) as store:
             report = bring(store, versions, remotes=[str(self._folder)])
@@ -222,8 +231,6 @@ class Mirror:
         if report.missing:
             shutil.rmtree(fresh)
             return False
-        old = self._folder.with_name("mirror.old")
-        shutil.rmtree(old, ignore_errors=True)
         self._repo = None
         self._folder.rename(old)
         fresh.rename(self._folder)

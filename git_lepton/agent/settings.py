@@ -196,7 +196,7 @@ class Settings:
     store: str | None = None
     id: str = ""
     interval: float = 60.0
-    timeout: float = 600.0
+    timeout: float = 3600.0
     trust: Literal["signed", "none"] = "signed"
     allowed_signers: Path | None = None
     revoked_keys: Path | None = None
@@ -373,7 +373,7 @@ TOP: Final = Table(
         Key("store", _REMOTE, "the repository of the weights", default="`remote`"),
         Key("id", Text("a name"), "by which rings choose this agent", default="the host's name"),
         Key("interval", Duration(), "between polls", default="`60s`"),
-        Key("timeout", Duration(), "for one git command", default="`10m`"),
+        Key("timeout", Duration(), "for one git command; those that fetch go by 512 MiB", default="`1h`"),
         Key("trust", Choice(("signed", "none")), "whether tags must be signed", default="`signed`"),
         Key("allowed_signers", _PATH, "whose signatures count; required unless `trust` is `none`"),
         Key("revoked_keys", _PATH, "keys that count no more", default="none"),

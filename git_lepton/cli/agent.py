@@ -226,7 +226,7 @@ def password_command(user: str) -> int:
 
 
 def _print(fields: dict[str, Any], running: bool) -> None:
-    say(f"agent {fields['agent']}, {'running' if running else 'not running'}; {_ago('last answer', fields)}")
+    say(f"agent {fields['agent']}: {_answered(fields) if running else 'not running'}")
     rows = []
     for model in fields["models"]:
         release = model["release"]
@@ -253,7 +253,7 @@ def _title(release: dict[str, Any]) -> str:
     return f"{release['version'] or release['bundle'][:12]}{variant}"
 
 
-def _ago(what: str, fields: dict[str, Any]) -> str:
+def _answered(fields: dict[str, Any]) -> str:
     if not fields["last_success"]:
-        return f"no {what} yet"
-    return f"{what} {max(0, round(time.time() - fields['last_success']))} s ago"
+        return "running; the remote has not answered yet"
+    return f"running; the remote answered {max(0, round(time.time() - fields['last_success']))} s ago"

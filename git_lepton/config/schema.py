@@ -55,13 +55,14 @@ def with_tables(document: str) -> str:
     """The reference with its tables of keys written anew."""
 
     def written(match: re.Match[str]) -> str:
-        rows = _strategies() if match[2] == MERGE else _keys(SECTIONS[match[2]])
+        rows = _strategies() if match[2] == MERGE else key_rows(SECTIONS[match[2]])
         return match[1] + "".join(f"{row}\n" for row in rows) + match[3]
 
     return _MARKED.sub(written, document)
 
 
-def _keys(table: Table) -> list[str]:
+def key_rows(table: Table) -> list[str]:
+    """The rows of a table of keys in Markdown: what each may be, what it is for, and what holds without it."""
     return ["| key | value | what |", "|---|---|---|", *map(_row, table.keys)]
 
 

@@ -350,3 +350,28 @@ def test_swapped_tells_how_long_it_took(serving: World) -> None:
     assert replace(swap.release, since=0.0) == replace(one(engine).release, since=0.0)  # type: ignore[type-var]
     assert 0 < swap.seconds < 60
     engine.close()
+
+
+@pytest.mark.parametrize("now", [1.0, 4e9], ids=["1970", "2096"])
+def test_a_clock_that_jumps_changes_nothing(serving: World, monkeypatch: pytest.MonkeyPatch, now: float) -> None:
+    engine, seen = serving.engine()
+    serving.release(2, "2.0.0")
+    monkeypatch.setattr(time, "time", lambda: now)
+    engine.poll()
+    assert serving.tokenizer() == files(2)[TOKENIZER]
+    assert one(engine).ready
+    engine.close()
+    engine, seen = serving.engine()
+    assert not seen.failures()
+    engine.close()
+
+
+def test_a_mirror_that_was_about_to_be_replaced_is_found(serving: World) -> None:
+    state = serving.top / "state"
+    (state / "mirror.git").rename(state / "mirror.old")
+    (serving.served() / TOKENIZER).unlink()
+    serving.remote.rename(serving.top / "gone")
+    engine, seen = serving.engine()
+    assert serving.tokenizer() == files(1)[TOKENIZER]
+    assert [s.trigger for s in seen.swaps()] == ["repair"]
+    engine.close()

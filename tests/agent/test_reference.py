@@ -1,0 +1,25 @@
+"""docs/agent.md has every key of agent.toml as the parser has it, and every reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from git_lepton.agent import settings
+from git_lepton.agent.events import VERIFICATION_REASONS
+from git_lepton.agent.values import STATES
+from git_lepton.config.schema import key_rows
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "agent.md"
+
+
+def test_every_key_is_documented() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    tables = ("TOP", "MODEL", "WARMUP", "NOTIFY", "WATCH", "HTTP", "STATUS")
+    for name in tables:
+        assert "\n".join(key_rows(getattr(settings, name))) in text, name
+
+
+def test_every_state_and_reason_is_explained() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for word in (*STATES, *VERIFICATION_REASONS):
+        assert f"| `{word}` |" in text
