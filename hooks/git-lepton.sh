@@ -77,6 +77,37 @@ lepton_is_model() {
     git diff --cached --name-only -z | tr '\0' '\n' | lepton_concerns "$(lepton_texts :lepton.toml)"
 }
 
+# Make the newest commit again, with what is staged. git itself will not, as long as MERGE_HEAD is there.
+lepton_amend() (
+    [ "$(git config --type=bool commit.gpgSign)" = true ] && sign=-S || sign=
+    set -- $(git log -1 --format=%P)
+    for parent; do
+        shift
+        set -- "$@" -p "$parent"
+    done
+    GIT_AUTHOR_NAME=$(git log -1 --format=%an) GIT_AUTHOR_EMAIL=$(git log -1 --format=%ae)
+    GIT_AUTHOR_DATE=$(git log -1 --format=%ad --date=raw)
+    export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_AUTHOR_DATE
+    tree=$(git write-tree) && new=$(git log -1 --format=%B | git commit-tree $sign "$@" -F - "$tree") &&
+        git update-ref -m 'merge: with its record' HEAD "$new" "$(git rev-parse HEAD)"
+)
+
+# git merge commits the tree that it had before pre-merge-commit ran: what that hook staged is not in the merge. Where
+# exactly that is staged, and nothing else, the merge that was made just now gets it.
+lepton_join_merge() {
+    note=$(git rev-parse --git-path lepton-staged)
+    [ -e "$note" ] || return 0
+    if git rev-parse --quiet --verify HEAD^2 >/dev/null; then
+        while read -r oid path; do
+            [ "$(git rev-parse --quiet --verify ":$path")" = "$oid" ] && printf '%s\n' "$path"
+        done <"$note" | sort >"$note.paths"
+        if [ -s "$note.paths" ] && git diff --cached --name-only | sort | cmp -s - "$note.paths"; then
+            lepton_amend && lepton_warn 'the merge commit has its record now'
+        fi
+    fi
+    rm -f "$note" "$note.paths"
+}
+
 # The check before a commit, of whatever kind.
 lepton_commit() {
     lepton_before "$@"

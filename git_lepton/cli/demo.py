@@ -15,7 +15,7 @@ import click
 
 from git_lepton.cli.context import say
 from git_lepton.cli.verb import Verb
-from git_lepton.demo import gating, storing
+from git_lepton.demo import gating, merging, releasing, storing
 from git_lepton.demo.stage import Stage
 from git_lepton.errors import EXIT_DIFFERS, EXIT_OK, UsageError
 from git_lepton.git.repo import require_git
@@ -40,9 +40,9 @@ def command(keep: Path | None) -> int:
     """Play the whole story with a small real model.
 
     Trains a classifier of handwritten digits, commits and pushes it to a bare repository, fine-tunes it, shows what
-    changed, clones, and goes back to the first version; then a gate lets a good model in and refuses a broken one.
-    Shows what is stored and sent, and checks that every file comes back byte for byte. Your own repositories and
-    settings are not touched.
+    changed, clones, and goes back to the first version. Then a gate lets a good model in and refuses a broken one; two
+    branches merge; and a tag deploys a model that an agent takes back by itself when it fails. Every claim is checked.
+    It takes a minute. Your own repositories and settings are not touched.
     """
     return run(keep=keep)
 
@@ -63,6 +63,8 @@ def run(*, keep: Path | None) -> int:
         stage.prepare()
         team = storing.play(stage)
         gating.play(stage, team)
+        merging.play(stage, team)
+        releasing.play(stage, team)
         say("\nEvery claim held." if stage.holds else "\nNOT every claim held: see the lines that say NO.")
         if keep is not None:
             say(f"\nEverything is in {keep}. To play on, in a shell of its own:\n   $ . {keep}/environment")

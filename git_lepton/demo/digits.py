@@ -81,6 +81,13 @@ def fine_tune(base: MLPClassifier, images: Images, *, steps: int, last_layer_onl
     return model
 
 
+def fine_tune_first_layers(base: MLPClassifier, images: Images, *, steps: int) -> MLPClassifier:
+    """A copy of `base` of which all layers but the last learned."""
+    model = fine_tune(base, images, steps=steps, last_layer_only=False)
+    _copy_layers(base, model, range(len(base.coefs_) - 1, len(base.coefs_)))
+    return model
+
+
 def _one_thread() -> AbstractContextManager[object]:
     """Matrices as small as these are multiplied twice as fast by one thread as by several."""
     from threadpoolctl import threadpool_limits
@@ -139,3 +146,18 @@ def damage(base: MLPClassifier) -> MLPClassifier:
     noise = np.random.default_rng(_SEED).standard_normal(model.coefs_[-1].shape)
     model.coefs_[-1] += (2 * model.coefs_[-1].std() * noise).astype(model.coefs_[-1].dtype)
     return model
+
+
+def expect_light(base: MLPClassifier, images: Images) -> MLPClassifier:
+    """A copy of `base` that doubles the contrast twice around the mean of the training images, and learned to use it.
+
+    It reads the test images as well as before, and fails on dim ones: what no gate of well-lit images can see.
+    """
+    import copy
+
+    contrast = 4
+    model: MLPClassifier = copy.deepcopy(base)
+    mean, kernel = images.train[0].mean(axis=0), base.coefs_[0]
+    model.coefs_[0] = (contrast * kernel).astype(kernel.dtype)
+    model.intercepts_[0] = (base.intercepts_[0] - (contrast - 1) * (mean @ kernel)).astype(kernel.dtype)
+    return fine_tune(model, images, steps=60, last_layer_only=False)

@@ -39,7 +39,12 @@ MERGE_KEY: Final = "merge.lepton.driver"
 MERGE_NAME_KEY: Final = "merge.lepton.name"
 _MERGE_NAME: Final = "weights, tensor by tensor"
 CRUFT_KEY: Final = "gc.cruftPacks"
-ATTRIBUTE_LINE: Final = b"*.lp -delta\n"
+ATTRIBUTE_LINES: Final = (b"*.lp -delta\n", b".lepton/records/*.toml merge=lepton-record\n")
+_RECORD_SETTINGS: Final = {
+    "merge.lepton-record.name": "ours: the gate writes the record of a merged model anew",
+    "merge.lepton-record.driver": "true",
+}
+"""Two records merged as text would be a lie, and a conflict in one has nothing that a person could decide."""
 _CONFIG_HOOKS: Final = (2, 54)
 """git that reads `hook.<name>.command` from configuration."""
 _UNSET_NOTHING: Final = 5
@@ -70,7 +75,7 @@ def _filter_settings(command: str) -> dict[str, str]:
 
 def _merge_settings(command: str) -> dict[str, str]:
     # git quotes what it puts in place of %P for the shell.
-    return {MERGE_KEY: f"{command} merge-driver %O %A %B %L %P", MERGE_NAME_KEY: _MERGE_NAME}
+    return {MERGE_KEY: f"{command} merge-driver %O %A %B %L %P", MERGE_NAME_KEY: _MERGE_NAME, **_RECORD_SETTINGS}
 
 
 def config_hooks(version: tuple[int, ...]) -> dict[str, str]:
@@ -144,8 +149,8 @@ def init(repo: Repo, store: Store | None = None) -> InitReport:
         local[CRUFT_KEY] = "true"
     done += _set_local(repo, local)
     config_unset(repo, HOOKS_KEY)
-    if _add_attribute(repo.common_dir / "info" / "attributes"):
-        done.append("git will not look for deltas between chunks (info/attributes)")
+    if _add_attributes(repo.common_dir / "info" / "attributes"):
+        done.append("git will not look for deltas between chunks, nor merge records as text (info/attributes)")
     done += hookfiles.put_in(repo)
     written = None
     if store is not None and repo.work_tree is not None:
@@ -156,13 +161,13 @@ def init(repo: Repo, store: Store | None = None) -> InitReport:
 def deinit(repo: Repo) -> list[str]:
     """Undo `init`: hooks, settings and attributes; stored weights stay. Returns what was done."""
     done = hookfiles.take_out(repo)
-    keys = [COMMAND_KEY, PROCESS_KEY, REQUIRED_KEY, HEADER_KEY, MERGE_KEY, MERGE_NAME_KEY, HOOKS_KEY]
+    keys = [COMMAND_KEY, PROCESS_KEY, REQUIRED_KEY, HEADER_KEY, *_merge_settings(""), HOOKS_KEY]
     if _local(repo, CRUFT_KEY) == "true":
         keys.append(CRUFT_KEY)
     removed = [key for key in keys if config_unset(repo, key)]
     if removed:
         done.append("settings of git-lepton removed from this repository")
-    _remove_attribute(repo.common_dir / "info" / "attributes")
+    _remove_attributes(repo.common_dir / "info" / "attributes")
     if config_get(repo, PROCESS_KEY) is not None:
         config_set(repo, HOOKS_KEY, "false")
         done.append(f"{HOOKS_KEY}=false keeps the filter, which is installed for this user, from adding hooks again")
@@ -214,21 +219,22 @@ def _set_local(repo: Repo, settings: Mapping[str, str]) -> list[str]:
     return [f"git config set: {', '.join(changed)}"] if changed else []
 
 
-def _add_attribute(path: Path) -> bool:
+def _add_attributes(path: Path) -> bool:
     content = path.read_bytes() if path.exists() else b""
-    if ATTRIBUTE_LINE in content.splitlines(keepends=True):
+    missing = b"".join(line for line in ATTRIBUTE_LINES if line not in content.splitlines(keepends=True))
+    if not missing:
         return False
     gap = b"\n" if content and not content.endswith(b"\n") else b""
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_file(path, content + gap + ATTRIBUTE_LINE, durable=False)
+    atomic.write_file(path, content + gap + missing, durable=False)
     return True
 
 
-def _remove_attribute(path: Path) -> None:
+def _remove_attributes(path: Path) -> None:
     if not path.exists():
         return
     content = path.read_bytes()
-    kept = b"".join(line for line in content.splitlines(keepends=True) if line != ATTRIBUTE_LINE)
+    kept = b"".join(line for line in content.splitlines(keepends=True) if line not in ATTRIBUTE_LINES)
     if kept:
         if kept != content:
             atomic.write_file(path, kept, durable=False)

@@ -50,7 +50,7 @@ def test_init_sets_what_the_repository_needs(work: Work) -> None:
     assert work.git("config", "filter.lepton.process") == f"{command} filter-process"
     assert work.git("config", "--type=bool", "filter.lepton.required") == "true"
     assert work.git("config", "gc.cruftPacks") == "true"
-    assert (work.folder / ".git/info/attributes").read_bytes() == b"*.lp -delta\n"
+    assert (work.folder / ".git/info/attributes").read_bytes() == b"".join(install.ATTRIBUTE_LINES)
     for name in hookfiles.NAMES:
         assert (work.folder / ".git/hooks" / name).stat().st_mode & 0o111
 
@@ -188,7 +188,7 @@ def test_attributes_of_others_are_kept(work: Work) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"*.txt text")
     install.init(work.repo)
-    assert path.read_bytes() == b"*.txt text\n*.lp -delta\n"
+    assert path.read_bytes() == b"".join((b"*.txt text\n", *install.ATTRIBUTE_LINES))
     install.deinit(work.repo)
     assert path.read_bytes() == b"*.txt text\n"
 

@@ -174,9 +174,18 @@ def test_merges_are_judged_and_conflicts_of_records_settled(gated: Work) -> None
     done = gated.run("merge", "-q", "-m", "merge", "side")
     assert done.returncode == 0
     assert_right(gated)
-    # Two sides that both changed the model's files conflict in the record alone; one command makes it anew.
+    # Two sides that both changed the model's files: the record is made anew, and the merge has it.
     gated.git("checkout", "-qb", "other", "HEAD~1")
     gated.commit("labels", {LABELS: b"[4]\n"})
+    done = gated.run("merge", "-q", "-m", "both", "main")
+    assert done.returncode == 0, done.stderr
+    assert b"the merge commit has its record now" in done.stderr
+    assert gated.git("log", "-1", "--format=%s %P").split()[0] == "both"
+    assert len(gated.git("log", "-1", "--format=%P").split()) == 2
+    assert_right(gated)
+    # A clone that was not set up merges records as text, and conflicts; one command makes the record anew.
+    gated.git("reset", "-q", "--hard", "HEAD^1")
+    gated.git("config", "--remove-section", "merge.lepton-record")
     assert gated.run("merge", "-q", "-m", "merge", "main").returncode == 1
     assert gated.git("diff", "--name-only", "--diff-filter=U") == RECORD
     done = gated.run("lepton", "gate", "--record")
