@@ -124,6 +124,25 @@ def test_of_two_tables_that_follow_one_channel_the_one_that_lags_counts() -> Non
     assert value(found, "lepton_channel_ready", **where) == 0
 
 
+def test_a21_no_sentence_becomes_a_label_and_no_name_breaks_a_line() -> None:
+    agent = Agent()
+    evil = 'x"} 1\nlepton_polls_total 99\n'
+    for event in (
+        events.PollFailed("digits", "unreachable", evil),
+        events.Refused("digits", "signer", evil, 1),
+        events.SwapFailed("digits", "watch", "promote", evil, 1),
+        events.Watched("digits", "fail", evil),
+    ):
+        agent.metrics.notice(event)
+    agent.status = replace(AGENT, models=(replace(NOTHING, release=replace(RELEASE, version=evil), problem=evil),))
+    agent.metrics.refresh()
+    found = agent.samples()
+    assert value(found, "lepton_polls_total") == 0
+    (labels,) = [dict(labels) for name, labels in found if name == "lepton_model_info"]
+    assert labels["version"] == evil
+    assert b"\nlepton_polls_total 99" not in agent.metrics.expose()[0]
+
+
 def test_openmetrics_is_spoken_to_whoever_asks_for_it() -> None:
     text, kind = Agent().metrics.expose("application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")

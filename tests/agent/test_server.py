@@ -105,7 +105,7 @@ def test_ready_when_every_model_has_a_release(client: Client) -> None:
     assert client.ask("/readyz").status == 503
 
 
-def test_it_reads_and_nothing_else(client: Client) -> None:
+def test_a24_it_reads_and_nothing_else(client: Client) -> None:
     for path in ("/metrics", "/healthz", "/readyz"):
         for method in ("POST", "PUT", "DELETE"):
             answer = client.ask(path, method, body=b"{}")
