@@ -39,7 +39,8 @@ Result = TypeVar("Result")
 
 _PARALLEL: Final = 0.9995
 """Cosine from which on the arc is taken for a line."""
-_DIGIT: Final = 16
+_DIGIT: Final = 13
+"""Bits told apart in one pass: the exponent and two more."""
 _BITS: Final = 63
 """Of a float64 without its sign."""
 _COLLECT: Final = 1 << 20
@@ -156,7 +157,7 @@ def _ties(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
     def combine(block: Block) -> Values:
         base, left, right = _changes(block)
         left, right = ours.apply(block.number, left), theirs.apply(block.number, right)
-        return base + options["scale"] * _elect(left, right, options, mean=True)
+        return _added(base, _elect(left, right, options, mean=True), options["scale"])
 
     return combine
 
@@ -168,7 +169,7 @@ def _dare_ties(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
         base, left, right = _changes(block)
         left = left * _bernoulli(seed, tensor.name, "ours", block.number, left.size, density) / density
         right = right * _bernoulli(seed, tensor.name, "theirs", block.number, right.size, density) / density
-        return base + options["scale"] * _elect(left, right, options, mean=False)
+        return _added(base, _elect(left, right, options, mean=False), options["scale"])
 
     return combine
 
@@ -182,21 +183,40 @@ _PREPARE: Final[dict[str, Callable[[Mapping[str, float], TensorBlocks], Combine]
 }
 
 
+def _added(base: Values, change: Values, scale: float) -> Values:
+    """The base and the scaled change, in the memory of the change."""
+    if scale != 1:
+        change *= scale
+    change += base
+    return change
+
+
 def _elect(left: Values, right: Values, options: Mapping[str, float], *, mean: bool) -> Values:
     """Of each element the sum of the weighted changes whose sign won; with `mean`, by the sum of their weights."""
     import numpy as np
 
     left_weight, right_weight = options["ours"], options["theirs"]
-    weighted = left_weight * left, right_weight * right
-    sign = np.where(weighted[0] + weighted[1] >= 0, 1.0, -1.0)
-    agree = np.sign(weighted[0]) == sign, np.sign(weighted[1]) == sign
-    total: Values = weighted[0] * agree[0] + weighted[1] * agree[1]
-    if not mean:
-        return total
-    weights = left_weight * agree[0] + right_weight * agree[1]
-    weights[np.abs(weights) < 1e-8] = 1
-    total /= weights
-    return total
+    one = left if left_weight == 1 else left_weight * left
+    other = right if right_weight == 1 else right_weight * right
+    total: Values = one + other
+    both = one * other > 0
+    # Where the signs differ the larger one wins, and has the sign of the sum; of equal ones the positive one.
+    sizes = np.abs(one), np.abs(other)
+    winner = np.maximum(*sizes)
+    np.copysign(winner, total, out=winner)
+    if mean and left_weight == right_weight == 1:
+        total *= 0.5
+    elif mean:
+        left_wins = (sizes[0] > sizes[1]) | ((total == 0) & (one > 0))
+        winner /= np.where(left_wins, _divisor(left_weight), _divisor(right_weight))
+        total /= _divisor(left_weight + right_weight)
+    np.copyto(winner, total, where=both)
+    return winner
+
+
+def _divisor(weight: float) -> float:
+    """What to divide by: nothing is divided by next to nothing."""
+    return weight if abs(weight) >= 1e-8 else 1.0
 
 
 def _bernoulli(seed: int, name: str, side: str, block: int, count: int, density: float) -> Values:
@@ -232,7 +252,7 @@ class _Trim:
         stays = sizes > self.threshold
         if quota := self.quota.get(number, 0):
             stays[np.flatnonzero(sizes == self.threshold)[:quota]] = True
-        return change * stays
+        return np.multiply(change, stays, out=sizes)
 
 
 @dataclass(slots=True)
@@ -268,7 +288,9 @@ class _Search:
         width, below = self.digit()
         if self.shift < _BITS:
             bits = self.candidates_in(bits)
-        digits = (bits >> np.uint64(below)) & np.uint64((1 << width) - 1)
+        digits = bits >> np.uint64(below)
+        if self.shift < _BITS:
+            digits &= np.uint64((1 << width) - 1)
         return np.bincount(digits.view("<i8"), minlength=1 << width)
 
     def candidates_in(self, bits: NDArray[Any]) -> NDArray[Any]:
@@ -300,8 +322,8 @@ class _Search:
 
         if self.shift == 0:
             return self._shared(np.uint64(self.prefix), self.left, [(n, count) for n, count in found])
-        pool = np.sort(np.concatenate([bits for _, bits in found]))[::-1]
-        pattern = pool[self.left - 1]
+        pool = np.concatenate([bits for _, bits in found])
+        pattern = np.partition(pool, pool.size - self.left)[pool.size - self.left]
         left = self.left - int(np.count_nonzero(pool > pattern))
         return self._shared(pattern, left, [(number, int(np.count_nonzero(bits == pattern))) for number, bits in found])
 
