@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, NoReturn
@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 from git_lepton.cli.context import is_rev, relative
 from git_lepton.compare.sides import Side, at_revision, in_index, in_work_tree, of_path
 from git_lepton.drivers.statcache import StatCache
+from git_lepton.drivers.unmerged import unmerged
 from git_lepton.errors import UsageError
 from git_lepton.git.lstree import rev_parse
 from git_lepton.git.repo import Repo
@@ -75,23 +76,29 @@ def of_words(
         raise UsageError("a bare repository has no index", hint="git lepton diff A B compares two revisions")
     if cached and not revs:
         revs = [_head(repo)]
-    sides = _both(repo, store, revs, chosen, cached=cached)
-    if chosen and not any(side.files for side in sides):
+    open_ones = [] if len(revs) == 2 or repo.work_tree is None else unmerged(repo, store, chosen)
+    for file in open_ones:
+        store.warn(f"{file.path} is in conflict and left out; git lepton diff --ours, --theirs or --base compares it")
+    sides = _both(repo, store, revs, chosen, [file.path for file in open_ones], cached=cached)
+    if chosen and not open_ones and not any(side.files for side in sides):
         store.warn(f"no weight file is at {', '.join(chosen)} on either side (git lepton ls-files lists them)")
     return sides
 
 
 def _both(
-    repo: Repo, store: Store, revs: Sequence[Revision], chosen: Sequence[str], *, cached: bool
+    repo: Repo, store: Store, revs: Sequence[Revision], chosen: Sequence[str], without: Sequence[str], *, cached: bool
 ) -> tuple[Side, Side]:
+    def lessened(side: Side) -> Side:
+        return replace(side, files={key: file for key, file in side.files.items() if key not in without})
+
     older = [at_revision(store, rev.name, chosen, name=rev.shown) for rev in revs]
     if len(older) == 2:
         return older[0], older[1]
     if cached:
-        return older[0], in_index(store, chosen)
+        return lessened(older[0]), lessened(in_index(store, chosen))
     with StatCache(repo) as cache:
-        newer = in_work_tree(repo, store, chosen, hash_of=cache.hash_of)
-    return older[0] if older else in_index(store, chosen), newer
+        newer = in_work_tree(repo, store, chosen, hash_of=cache.hash_of, without=without)
+    return lessened(older[0] if older else in_index(store, chosen)), newer
 
 
 def split(repo: Repo, words: Sequence[str]) -> tuple[list[Revision], list[str]]:

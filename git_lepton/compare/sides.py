@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -100,8 +100,10 @@ class Side:
 
     name: str
     files: Mapping[str, FileSide]
-    _found: dict[str, tuple[FileSide, dict[str, TensorLine]]] = field(default_factory=dict, repr=False, compare=False)
-    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+    _found: dict[str, tuple[FileSide, dict[str, TensorLine]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def find(self, ref: TensorRef) -> tuple[FileSide, TensorLine]:
         """The file and the line that a comparison names; `ref` must be one of this side."""
@@ -270,7 +272,12 @@ def in_index(store: Store, paths: Sequence[str] = ()) -> Side:
 
 
 def in_work_tree(
-    repo: Repo, store: Store, paths: Sequence[str] = (), *, hash_of: Callable[[Path], Hash] | None = None
+    repo: Repo,
+    store: Store,
+    paths: Sequence[str] = (),
+    *,
+    hash_of: Callable[[Path], Hash] | None = None,
+    without: Collection[str] = (),
 ) -> Side:
     """What the work tree has of the weight files that the index names, as `git diff` sees it.
 
@@ -282,6 +289,7 @@ def in_work_tree(
         store: its store.
         paths: only these files and folders, from the top; empty for all.
         hash_of: BLAKE3 of a file of the work tree, for a caller that remembers hashes; None reads the file.
+        without: none of these files.
 
     Raises:
         UsageError: the repository is bare.
@@ -295,6 +303,8 @@ def in_work_tree(
     files: dict[str, FileSide] = {}
     sparse: set[str] | None = None
     for tracked in files_at(repo, store.objects, STAGED, paths).files:
+        if tracked.path in without:
+            continue
         place = repo.work_tree / tracked.path
         try:
             status = place.lstat()
@@ -358,7 +368,11 @@ def _on_disk(store: Store | None, file: Path, path: str, staged: Manifest | None
         head = opened.read(len(manifests.PREFIX))
     if manifests.looks_like(head):
         text = _manifest_text(file)
-        return StoredFile(store, manifests.parse(text.replace(b"\r\n", b"\n")), path)
+        try:
+            return StoredFile(store, manifests.parse(text.replace(b"\r\n", b"\n")), path)
+        except ManifestError as error:
+            hint = error.hint or "restore one side: git checkout --ours|--theirs -- PATH"
+            raise ManifestError(f"{path}: {error.message}", hint=hint) from error
     found = FileOnDisk(file, path, store.progress if store else None)
     if staged is not None and staged.blake3 == found.manifest.blake3:
         return StoredFile(store, staged, path)

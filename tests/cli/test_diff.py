@@ -237,6 +237,49 @@ def test_show_compares_a_merge_with_its_first_parent(lepton: Lepton, repo: Repo,
     assert "\nMerge:  " in lepton("show").out
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("mian",), "'mian' is no revision: did you mean main?"),
+        (("mian..HEAD",), "'mian' is no revision: did you mean main?"),
+        (("zzzzzz..HEAD",), "'zzzzzz' is no revision; git branch -a"),
+        (("zzzzzz",), "put -- before a path that is not there"),
+        ((f"HEAD:{PATH}", "HEAD"), "git lepton diff A B -- PATH"),
+        (("--no-index", "none", "none"), "name two files or two folders"),
+    ],
+)
+def test_errors_say_what_to_do(
+    lepton: Lepton, history: tuple[Manifest, ...], words: tuple[str, ...], hint: str
+) -> None:
+    answer = lepton("diff", *words)
+    assert (answer.status, hint in answer.err) == (2, True), answer.err
+
+
+def test_a_bare_repository(lepton: Lepton, history: tuple[Manifest, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    git(Path.cwd(), "clone", "-q", "--bare", ".", "bare.git")
+    monkeypatch.chdir("bare.git")
+    assert changed(lepton("diff", "--json", "--no-numbers", "HEAD~", "HEAD", "--", "models").json)
+    for words in ((), ("HEAD",), ("--cached",)):
+        answer = lepton("diff", *words)
+        assert (answer.status, "hint: git lepton diff A B" in answer.err) == (2, True), words
+    assert lepton("diff", "HEAD~", "HEAD", "--", "../x").status == 2
+    assert PATH in lepton("show", "HEAD", "--", "models").out
+
+
+def test_files_in_conflict_are_left_out(lepton: Lepton, history: tuple[Manifest, ...]) -> None:
+    blobs = [git(Path.cwd(), "rev-parse", f"HEAD~{n}:{PATH}") for n in range(3)]
+    lines = [f"100644 {blob} {stage}\t{PATH}" for stage, blob in enumerate(blobs, 1)]
+    index = "\n".join([f"0 {'0' * len(blobs[0])}\t{PATH}", *lines, ""])
+    subprocess.run(["git", "update-index", "--index-info"], input=index.encode(), check=True)
+    Path(PATH).write_bytes(history[0].to_bytes().replace(b"format", b"<<<<<<< ours\nformat"))
+    for words in ((), ("HEAD",), ("--cached",)):
+        answer = lepton("diff", *words)
+        assert (answer.status, "nothing changed" in answer.out) == (0, True)
+        assert f"{PATH} is in conflict and left out" in answer.err
+    answer = lepton("diff", "--no-index", PATH, PATH)
+    assert (answer.status, PATH in answer.err, "hint: " in answer.err) == (5, True, True)
+
+
 def test_structure_needs_nothing_heavy(history: tuple[Manifest, ...]) -> None:
     code = (
         "import sys; from git_lepton.cli.boundary import run; from git_lepton.cli.main import cli;"

@@ -66,6 +66,14 @@ def test_patches(lepton: Lepton, code: Path, history: tuple[Manifest, ...]) -> N
     assert "%" not in lepton("log", "-p", "--no-numbers").out
 
 
+def test_stat_says_the_sentence_first(lepton: Lepton, code: Path) -> None:
+    lines = lepton("log", "--stat", "-n", "1").out.split("\n")
+    assert lines[0].endswith("  A U Thor  weights")
+    assert lines[1] == "    layers 1-2 changed"
+    assert lines[2].startswith(f" {PATH}  |  192 KiB")
+    assert "→" not in "".join(lines)
+
+
 def test_json(lepton: Lepton, code: Path) -> None:
     answer = lepton("log", "--json", "-p").json
     assert answer["schema"] == "git-lepton.log/1"

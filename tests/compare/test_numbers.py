@@ -329,6 +329,23 @@ def test_a_sample_is_evenly_spaced_and_says_so() -> None:
     assert least.compared == CHUNK_ELEMENTS
 
 
+def test_a_sample_speaks_for_the_chunks_that_differ_and_no_others() -> None:
+    count = 8 * CHUNK_ELEMENTS
+    old = np.random.default_rng(1).standard_normal(count).astype(np.float16)
+    new = old.copy()
+    new[: count // 2] += np.float16(0.5)
+    before, after = (one("F16", values.tobytes()) for values in (old, new))
+    found, _ = compared(before, after, NumberOptions(sample=2 * CHUNK_ELEMENTS))
+    whole, _ = compared(before, after)
+    assert found is not None
+    assert whole is not None
+    assert (found.sampled, found.compared, found.differing) == (True, CHUNK_ELEMENTS, 4 * CHUNK_ELEMENTS)
+    assert (whole.sampled, whole.compared, whole.differing) == (False, 4 * CHUNK_ELEMENTS, None)
+    assert found.share == pytest.approx(whole.share, rel=1e-3)
+    assert found.l2 == pytest.approx(whole.l2, rel=1e-2)
+    assert found.relative_l2 == pytest.approx(whole.relative_l2, rel=1e-2)
+
+
 def test_a_histogram_is_that_of_numpy() -> None:
     rng = np.random.default_rng(0)
     a = rng.standard_normal(700_000).astype("f4")

@@ -248,6 +248,20 @@ def figures(distance: float, rank: int | None = None) -> Numbers:
             "layer 1 rewritten (half of the tensors by 70 % of their norm or more), embeddings unchanged",
         ),
         (
+            BASE,
+            transformer(layer_1=3),
+            0.999,
+            5,
+            "layer 1 rewritten (half of the tensors by 100 % of their norm or more), embeddings unchanged",
+        ),
+        (
+            BASE,
+            BASE | {"pooler.dense.bias": tensor(77, 8)},
+            1e9,
+            None,
+            "pooler.dense.bias rewritten (by 10,000 % of its norm), embeddings unchanged",
+        ),
+        (
             {f"w{n}": tensor(n, 64) for n in range(4)},
             {f"w{n}": tensor(n + 9, 64) for n in range(4)},
             0.01,

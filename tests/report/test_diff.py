@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from git_lepton.compare.values import FactChange
 from git_lepton.git.log import Commit
-from git_lepton.report.diff import Look, diff_text, stat_text
+from git_lepton.report.diff import Look, diff_text, for_reading, stat_text
 from git_lepton.report.diff_json import commit_fields, comparison_fields
 from git_lepton.report.document import document
 from git_lepton.report.modules import LONGEST_LIST, rows
@@ -114,6 +115,39 @@ def test_stat_is_one_line_a_file() -> None:
         " z.gguf                   |  4.00 MiB (+1.00 MiB)  1 changed",
         "main → work tree: layers 1-2 fine-tuned",
     ]
+
+
+def test_where_tensors_moved_from_is_said_once() -> None:
+    moved = [tensor(f"layer.{n}.w", kind="moved", old=replace(ref(f"layer.{n}.w"), file="old.st")) for n in range(3)]
+    text = diff_text(comparison(file(*moved)), Look())
+    assert text.count("old.st") == 1
+    assert "3 moved from old.st" in text
+    other = tensor("b", kind="moved", old=replace(ref("b"), file="b.st"))
+    assert diff_text(comparison(file(*moved, other)), Look()).count("old.st") == 3
+    changed = tensor("a", 0.1, old=replace(ref("a"), file="old.st"))
+    assert "old.st" not in diff_text(comparison(file(changed)), Look())
+
+
+def test_two_paths_are_told_apart_by_what_differs() -> None:
+    def shown(before: str, after: str) -> tuple[str, str, str]:
+        one = replace(file(tensor("a")), before=before, after=after)
+        found = for_reading(replace(comparison(one), before=before, after=after))
+        text = diff_text(found, Look())
+        assert "renamed" not in text
+        return found.before, found.after, text.split("\n")[2]
+
+    assert shown("/m/a/x.st", "/m/a/y.st") == ("x.st", "y.st", "y.st")
+    assert shown("/m/a/x.st", "/m/b/x.st") == ("a/x.st", "b/x.st", "b/x.st")
+    assert shown("a/x.st", "b/x.st") == ("a/x.st", "b/x.st", "b/x.st")
+    branches = replace(comparison(file(tensor("a"))), before="feature/a", after="feature/b")
+    assert for_reading(branches) == branches
+
+
+def test_facts_keep_their_values_whatever_their_names() -> None:
+    fact = FactChange("code", f"code/{'deep/' * 40}x.py", "1 byte", "2 bytes")
+    (line,) = (line for line in diff_text(comparison(file(facts=(fact,))), Look()).split("\n") if "byte" in line)
+    assert line.startswith("  code deep/")
+    assert line.endswith("x.py: 1 byte → 2 bytes")
 
 
 def test_many_facts_are_counted() -> None:
