@@ -168,7 +168,6 @@ class _Certificate:
 class _Server(ThreadingHTTPServer):
     """Few threads, no waiting for slow clients, and nothing of theirs on our standard error."""
 
-    allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 64
 
