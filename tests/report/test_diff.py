@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -193,6 +196,29 @@ def test_every_field_of_the_json_is_documented() -> None:
     documented = set(re.findall(r"`(\w+)`", (ROOT / "docs/reference.md").read_text(encoding="utf-8")))
     commit = Commit(Oid("1"), (), "a", "e", "d", "s", "b", ())
     assert set(keys(comparison_fields(fine_tuned()) | commit_fields(commit))) <= documented
+
+
+@pytest.mark.parametrize("value", [0.5, math.inf, math.nan])
+def test_json_is_as_its_schema_says(value: float) -> None:
+    schema = json.loads((ROOT / "docs/diff.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    found = json.loads(document("diff", comparison_fields(comparison(*fine_tuned().files, file(tensor("a", value))))))
+    jsonschema.validate(found, schema)
+
+    def definition(at: dict[str, Any]) -> dict[str, Any]:
+        at = at.get("items") or at
+        at = at["anyOf"][0] if "anyOf" in at else at
+        return schema["$defs"][at["$ref"].rpartition("/")[2]] if "$ref" in at else at
+
+    def fields(part: dict[str, Any], at: dict[str, Any]) -> None:
+        """Nothing is printed that the schema does not know."""
+        assert part.keys() == at["properties"].keys()
+        for key, inner in part.items():
+            for one in inner if isinstance(inner, list) else [inner]:
+                if isinstance(one, dict):
+                    fields(one, definition(at["properties"][key]))
+
+    fields(found, schema)
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
