@@ -6,10 +6,10 @@ import json
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,7 +21,9 @@ import pytest
 import yaml
 
 from git_lepton.agent.metrics import METRICS
+from git_lepton.agent.passwords import make_line
 from git_lepton.release.deployed import from_prometheus
+from tests.agent.test_server import basic, certificate
 from tests.agent.world import World, files
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +41,7 @@ _SERIES = {
 }
 _WORD = re.compile(r"\b(?:\w+:)?lepton_\w+(?::\w+)?")
 _VARIABLES = {"$instance": ".*", "$model": ".*", "$channel": ".*", "$__rate_interval": "1m"}
+_WEB_FILES = {"certificate": "a.crt", "key": "a.key", "users": "users"}
 _WATCH = """
 [model.digits.watch]
 command = ["sh", "-c", "! grep -q bad tokenizer.json"]
@@ -189,21 +192,36 @@ def running(*argv: str | Path, log: Path) -> Iterator[None]:
 
 
 def prometheus_settings(folder: Path, agent: int) -> Path:
-    """The example, with short intervals and the port of our agent."""
-    config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    """The example with its lines for TLS and a password, with short intervals and the address of our agent."""
+    text = (MONITORING / "prometheus.yml").read_text()
+    text, count = re.subn(r"^    #   ", "    ", text, flags=re.MULTILINE)
+    assert count == 3
+    config = yaml.safe_load(text.replace("/etc/prometheus/agents-ca.crt", str(folder / "a.crt")))
     config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
     config["rule_files"] = [str(RULES)]
-    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"localhost:{agent}"]
+    (scrape,) = config["scrape_configs"]
+    scrape["static_configs"][0]["targets"] = [f"localhost:{agent}"]
+    scrape["basic_auth"]["password_file"] = str(folder / "password")
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def web_settings(folder: Path, port: int) -> str:
+    """`[http]` with TLS and one user, as `prometheus_settings` asks."""
+    certificate(folder, 1)
+    (folder / "password").write_text("open sesame")
+    (folder / "users").write_text(make_line("prometheus", "open sesame"))
+    lines = "\n".join(f'{key} = "{folder}/{name}"' for key, name in _WEB_FILES.items())
+    return f'[http]\nlisten = "127.0.0.1:{port}"\n{lines}'
 
 
 @needs_prometheus
 def test_prometheus_sees_a_swap_a_refusal_a_fall_back_and_a_rollback(world: World) -> None:
     port, prometheus_port = free_port(), free_port()
     config = world.top / "agent.toml"
-    config.write_bytes(world.settings(top=f'[http]\nlisten = "127.0.0.1:{port}"', extra=_WATCH))
+    config.write_bytes(world.settings(top=web_settings(world.top, port), extra=_WATCH))
+    tls = ssl.create_default_context(cafile=str(world.top / "a.crt"))
     web = f"127.0.0.1:{prometheus_port}"
     prometheus = Prometheus(f"http://{web}")
     agent = (sys.executable, "-m", "git_lepton", "agent", "run", "--config", config)
@@ -218,8 +236,9 @@ def test_prometheus_sees_a_swap_a_refusal_a_fall_back_and_a_rollback(world: Worl
         assert (labels["model"], labels["channel"], labels["digest"]) == ("digits", "prod", first[1].bundle)
         assert labels["revision"] == first[0]
         world.release(2, "1.1.0")
-        poke = urllib.request.Request(f"http://127.0.0.1:{port}/poke", data=b"{}", method="POST")
-        with urllib.request.urlopen(poke, timeout=5) as answer:
+        user = basic("prometheus", "open sesame")
+        poke = urllib.request.Request(f"https://localhost:{port}/poke", data=b"{}", method="POST", headers=user)
+        with urllib.request.urlopen(poke, timeout=5, context=tls) as answer:
             assert answer.status == 202
         prometheus.wait('lepton_model_info{version="1.1.0"}')
         prometheus.wait('increase(lepton_swaps_total{trigger="promote"}[5m]) > 0')
@@ -245,6 +264,5 @@ def test_prometheus_sees_a_swap_a_refusal_a_fall_back_and_a_rollback(world: Worl
         assert (ran.version, ran.variant) == ("1.0.0", "")
         for expression in expressions():
             prometheus.query(expression)
-        ready = urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5)
-        with ready:
+        with urllib.request.urlopen(f"https://localhost:{port}/readyz", timeout=5, context=tls) as ready:
             assert ready.read() == b"digits 1.0.0 serving\n"
