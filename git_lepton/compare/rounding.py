@@ -43,12 +43,19 @@ def _to_bf16(values: NDArray[np.float64]) -> NDArray[np.uint16]:
 
     single = values.astype("<f4")
     bits = single.view("<u4")
-    middle = np.flatnonzero((bits & 0xFFFF) == 0x8000)
-    if middle.size:
+    doubtful = bits.view("<u2")[::2] == 0x8000
+    if doubtful.any():
+        doubtful &= single.astype("<f8") != values  # most midpoints are exact
+        middle = np.flatnonzero(doubtful)
         exact, near = np.abs(values[middle]), np.abs(single[middle].astype(np.float64))
         bits[middle] += (exact > near).astype("<u4")
         bits[middle] -= (exact < near).astype("<u4")
-    result: NDArray[np.uint16] = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+    rounded = bits >> 16
+    rounded &= 1
+    rounded += 0x7FFF
+    rounded += bits
+    rounded >>= 16
+    result: NDArray[np.uint16] = rounded.astype("<u2")
     lost = np.isnan(single)
     if lost.any():
         result[lost] = (bits[lost] >> 16).astype("<u2") | 0x40
