@@ -72,6 +72,7 @@ class Follower:
         self._refusal: Refused | None = None
         self._began = 0.0
         self._broken = False
+        self._absent = False
 
     # Starting
 
@@ -131,9 +132,12 @@ class Follower:
         if self.memory.suspended or self._broken:
             return
         if oid is None:
+            self._absent = True
             self.problem = f"the remote has no tag {self.follow.model}@{self.follow.channel}"
             self._emit(PollFailed(name, "absent", self.problem))
             return
+        if self._absent:
+            self._absent, self.problem = False, ""
         if oid != self._seen:
             self._seen, self._tries, self._retry_at, self._refusal = oid, 0, 0.0, None
         active = self.memory.active
@@ -150,12 +154,10 @@ class Follower:
 
     def _check_expiry(self) -> None:
         """A move that was followed and has expired since still serves; but its remote may be frozen by somebody."""
-        expires, memory = self.memory.expires, self.memory
+        expires, seq = self.memory.expires, self.memory.floor
         if expires is not None and expires <= time.time():
-            self.problem = f"move {memory.floor} has expired, and nothing newer came"
-            self._emit(Refused(self.follow.name, "expired", self.problem, memory.floor))
-        elif memory.failed is None and memory.settled is not None:
-            self.problem = ""
+            self.problem = f"move {seq} has expired, and nothing newer came"
+            self._emit(Refused(self.follow.name, "expired", self.problem, seq))
 
     def _try(self, oid: Oid) -> None:
         """Fetch the tag, verify it, and follow it."""
@@ -214,6 +216,8 @@ class Follower:
         known = self._known(wanted)
         active = self.memory.active
         if known is not None and active is not None and known.bundle == active.bundle:
+            if known.tag == active.tag:
+                return
             self._save(replace(self.memory, active=replace(known, since=active.since), failed=None))
             self._emit(Swapped(self.follow.name, wanted.trigger, known, time.monotonic() - self._began))
             return

@@ -146,10 +146,12 @@ class Releases:
                 if not (file.blake3 in same and _cloned(same[file.blake3], fd, path, file)):
                     out = _Capped(fd, file)
                     if source.blob is None:
-                        store.restore_to(file.blake3, out.write)
+                        store.restore_to(file.blake3, out.write)  # compares the hash
                     else:
-                        out.write(memoryview(store.objects.read(source.blob)[1]))
-                    out.check()
+                        data = memoryview(store.objects.read(source.blob)[1])
+                        if blake3(data).hexdigest() != file.blake3:
+                            raise CorruptError(f"{file.path} is not what the record says")
+                        out.write(data)
                 os.fchmod(fd, 0o555 if file.mode & 0o100 else 0o444)
                 atomic.fsync_file(fd)
             finally:
@@ -157,27 +159,20 @@ class Releases:
 
 
 class _Capped:
-    """Writes a file that may have so many bytes and no more, and must have this hash."""
+    """Writes a file that may have so many bytes and no more."""
 
     def __init__(self, fd: int, file: BundleFile) -> None:
         self._fd = fd
         self._file = file
         self._left = file.size
-        self._hash = blake3()
 
     def write(self, piece: memoryview) -> None:
         """Write a piece. Raises CorruptError as soon as there is too much."""
         self._left -= len(piece)
         if self._left < 0:
             raise CorruptError(f"{self._file.path} has more than its {self._file.size} bytes")
-        self._hash.update(piece)
         while piece:
             piece = piece[os.write(self._fd, piece) :]
-
-    def check(self) -> None:
-        """Raise CorruptError unless all of it was written."""
-        if self._left or self._hash.hexdigest() != self._file.blake3:
-            raise CorruptError(f"{self._file.path} is not what the record says")
 
 
 def _files(release: Release) -> Bundle:

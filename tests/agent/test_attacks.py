@@ -22,8 +22,10 @@ from git_lepton.agent.control import SOCKET, ControlServer, ask
 from git_lepton.agent.engine import Engine
 from git_lepton.agent.events import Refused
 from git_lepton.agent.journal import Journal
+from git_lepton.agent.releases import _Capped
 from git_lepton.agent.settings import parse
-from git_lepton.errors import UsageError
+from git_lepton.errors import CorruptError, UsageError
+from git_lepton.record.bundle import BundleFile
 from git_lepton.record.record import path_of, to_text
 from git_lepton.values import Hash, Oid
 from tests.agent.world import Recorder, World, files, one
@@ -271,6 +273,16 @@ def test_a13_more_than_may_be_kept(serving: World, start: Start) -> None:
     still_old(serving, engine, seen, "size")
     held = git(serving.top / "state" / "mirror.git", "count-objects", "-v")
     assert int(held.split("size-pack: ")[1].split()[0]) < 40
+
+
+def test_a13_no_more_is_written_than_was_signed(tmp_path: Path) -> None:
+    fd = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+    out = _Capped(fd, BundleFile("f", 0o100644, 5, Hash("0" * 64)))
+    out.write(memoryview(b"abcd"))
+    with pytest.raises(CorruptError, match="more than its 5 bytes"):
+        out.write(memoryview(bytes(1 << 20)))
+    assert os.fstat(fd).st_size == 4
+    os.close(fd)
 
 
 def _archive(name: str, data: bytes) -> bytes:
