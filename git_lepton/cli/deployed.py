@@ -10,7 +10,7 @@ from git_lepton.cli.context import print_json, repository, say
 from git_lepton.cli.verb import Verb, json_option
 from git_lepton.errors import EXIT_MISSING, EXIT_OK, EXIT_REFUSED
 from git_lepton.git.objects import ObjectReader, open_reader
-from git_lepton.git.repo import Repo, config_get
+from git_lepton.git.repo import Repo
 from git_lepton.release import channels, status
 from git_lepton.release.deployed import Running, from_prometheus, from_reports
 from git_lepton.release.history import moment, stamp
@@ -70,7 +70,7 @@ def run(repo: Repo, *, model: str | None, prometheus: str | None, at: float | No
 def _reported(
     repo: Repo, objects: ObjectReader, model: str | None, at: float | None
 ) -> tuple[list[Running], list[str]]:
-    remote = config_get(repo, status.REMOTE_KEY) or channels.release_remote(repo)
+    remote = channels.configured_remote(repo, status.REMOTE_KEY) or channels.release_remote(repo)
     status.refresh(repo, remote)
     found = list(status.mirrored(repo, objects, remote))
     reports = [one for one in found if isinstance(one, StatusReport) and model in {None, one.model}]

@@ -68,18 +68,27 @@ class Channel:
         return self.move.seq if self.move else 0
 
 
+def configured_remote(repo: Repo, key: str) -> str | None:
+    """The remote that a setting names, or None where it is not set. Raises UsageError where there is no such remote."""
+    wanted = config_get(repo, key)
+    if wanted is not None and wanted not in remote_names(repo):
+        raise UsageError(
+            f"{key} is {wanted}, and there is no such remote",
+            hint=f"git remote add NAME {wanted}, then git config {key} NAME" if "/" in wanted else "git remote -v",
+        )
+    return wanted
+
+
 def release_remote(repo: Repo) -> str:
     """The remote that channels live on: `lepton.releaseRemote`, else origin, else the only one.
 
     Raises:
         UsageError: there is none, or git-lepton cannot know which.
     """
-    names = remote_names(repo)
-    wanted = config_get(repo, REMOTE_KEY)
+    wanted = configured_remote(repo, REMOTE_KEY)
     if wanted is not None:
-        if wanted not in names:
-            raise UsageError(f"{REMOTE_KEY} is {wanted}, and there is no such remote", hint="git remote -v")
         return wanted
+    names = remote_names(repo)
     if "origin" in names:
         return "origin"
     if len(names) == 1:

@@ -12,7 +12,16 @@ from git_lepton.errors import LeptonError, RaceLostError, VerificationError
 from git_lepton.git.objects import ObjectReader, open_reader
 from git_lepton.git.repo import Repo, discover
 from git_lepton.release import log
-from git_lepton.release.channels import Channel, find, mirrored, move_of, refresh, release_remote, versions
+from git_lepton.release.channels import (
+    Channel,
+    configured_remote,
+    find,
+    mirrored,
+    move_of,
+    refresh,
+    release_remote,
+    versions,
+)
 from git_lepton.release.message import Action, Move
 from git_lepton.release.moves import Plan, carry_out, plan
 from git_lepton.release.names import Version
@@ -208,3 +217,11 @@ def test_versions_and_the_release_remote(clones: tuple[Clone, Clone]) -> None:
     git(ada.repo.cwd, "config", "lepton.releaseRemote", "nowhere")
     with pytest.raises(LeptonError, match="no such remote"):
         release_remote(discover(ada.repo.cwd))
+
+
+def test_a_status_remote_that_is_an_address_is_refused_with_what_to_do(clones: tuple[Clone, Clone]) -> None:
+    ada, _ = clones
+    git(ada.repo.cwd, "config", "lepton.statusRemote", "/srv/status.git")
+    with pytest.raises(LeptonError, match="no such remote") as caught:
+        configured_remote(discover(ada.repo.cwd), "lepton.statusRemote")
+    assert caught.value.hint == "git remote add NAME /srv/status.git, then git config lepton.statusRemote NAME"
