@@ -34,7 +34,7 @@ model, data = sys.argv[1:]
 images = numpy.load(data)
 answers, = onnxruntime.InferenceSession(model).run(None, {"pixels": images["pixels"]})
 right = (answers.argmax(axis=1) == images["labels"]).mean()
-print(f"{right:.1%} of today's pictures are read right")
+print(f"{right:.1%} of today's pictures are read right", file=sys.stderr)
 sys.exit(0 if right >= 0.9 else 1)
 """
 
