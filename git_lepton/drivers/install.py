@@ -75,7 +75,7 @@ def _filter_settings(command: str) -> dict[str, str]:
 
 def _merge_settings(command: str) -> dict[str, str]:
     # git quotes what it puts in place of %P for the shell.
-    return {MERGE_KEY: f"{command} merge-driver %O %A %B %L %P", MERGE_NAME_KEY: _MERGE_NAME, **_RECORD_SETTINGS}
+    return {MERGE_KEY: f"{command} merge-driver -- %O %A %B %L %P", MERGE_NAME_KEY: _MERGE_NAME, **_RECORD_SETTINGS}
 
 
 def config_hooks(version: tuple[int, ...]) -> dict[str, str]:

@@ -38,6 +38,7 @@ from git_lepton.git.attributes import check_attr
 from git_lepton.git.repo import Repo
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.store import Store
+from git_lepton.store.tidying import tidy
 from git_lepton.transfer.fetch import bring_or_fail, bring_streams
 from git_lepton.values import Hash
 
@@ -86,6 +87,7 @@ def run(repo: Repo, base: Path, ours: Path, theirs: Path, marker_size: int, path
                 explain(path, found.plan, say)
             return CONFLICT
     ours.write_bytes(found.manifest.to_bytes())
+    tidy(repo)
     return EXIT_OK
 
 

@@ -225,6 +225,16 @@ def test_a_rename_on_one_side(two: Work) -> None:
     assert not (two.folder / NAME).exists()
 
 
+def test_names_that_look_like_options_or_need_quotes(work: Work) -> None:
+    prepared(work)
+    odd = "-h it's \u00fc.safetensors"
+    for name, data in (("main", model()), ("theirs", model(l4=40)), ("ours", model(l1=10))):
+        work.git("checkout", "-q", *(() if name == "main" else ("-b", name, "main")))
+        work.commit(name, {odd: data})
+    assert work.run("merge", "-m", "m", "theirs").returncode == 0
+    assert work.read(odd) == BOTH
+
+
 def test_files_that_both_sides_added(work: Work) -> None:
     prepared(work)
     for name, seed in (("theirs", 10), ("ours", 20)):
@@ -327,7 +337,7 @@ def test_a_failure_of_our_own_is_no_conflict(two: Work) -> None:
 def test_the_settings_come_and_go(make: Callable[..., Work]) -> None:
     work = make("fresh")
     install.init(work.repo)
-    assert "merge-driver %O %A %B %L %P" in work.git("config", install.MERGE_KEY)
+    assert "merge-driver -- %O %A %B %L %P" in work.git("config", install.MERGE_KEY)
     install.deinit(work.repo)
     assert work.run("config", install.MERGE_KEY).returncode == 1
 
