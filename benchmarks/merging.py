@@ -25,13 +25,10 @@ import numpy as np
 from blake3 import blake3
 
 from benchmarks import weights
-from git_lepton.compare.merge import merge
-from git_lepton.compare.merged import MergedFile, facts_of
-from git_lepton.compare.mergevalues import Three, Whose
-from git_lepton.compare.sides import FileSide, StoredFile
+from git_lepton.compare.mergevalues import Three
 from git_lepton.config.values import MergeRule
+from git_lepton.drivers.merging import merge_stored
 from git_lepton.git.repo import discover
-from git_lepton.progress import Silent
 from git_lepton.store.manifest import parse
 from git_lepton.store.source import FileSource
 from git_lepton.store.store import Store
@@ -84,39 +81,20 @@ def report(folder: Path, case: str) -> None:
     with Store(discover(folder)) as store:
         three = Three(*(parse((folder / name).read_bytes()) for name in ("base", "ours", "theirs")))
         assert three.base is not None
-        sides: dict[Whose, FileSide] = {
-            "base": StoredFile(store, three.base, "base"),
-            "ours": StoredFile(store, three.ours, "ours"),
-            "theirs": StoredFile(store, three.theirs, "theirs"),
-        }
         rules = [] if case == DISJOINT else [MergeRule("*", case)]
         began, cpu = time.perf_counter(), time.process_time()
-        plan = merge(three, rules, facts_of(three, sides))
-        with MergedFile(plan, sides, "m.safetensors", store.repo.lepton_dir / "tmp", Silent()) as merged:
-            made = time.perf_counter()
-            survey = merged.survey()
-            hashed = time.perf_counter()
-            manifest = store.add(
-                merged,
-                "m.safetensors",
-                file_hash=survey.file_hash,
-                candidates=[three.ours, three.theirs],
-                surveyed=survey,
-            )
+        manifest = merge_stored(store, three, rules, "model.safetensors").manifest
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+        assert manifest is not None
         mark = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
         memory, size = int(mark.split()[1]) * 1024 / 1e6, manifest.size / 1e6
-        print(f"{case:<16} {wall:6.2f} s {cpu:6.2f} s {size / wall:6.0f} MB/s {memory:5.0f} MB   ", end="")
+        print(f"{case:<16} {wall:6.2f} s {cpu:6.2f} s {size / wall:6.0f} MB/s {memory:5.0f} MB", end="")
         if case == DISJOINT:
             began, cpu = time.perf_counter(), time.process_time()
             whole = blake3()
             store.restore_to(manifest.blake3, whole.update)
-            print(f"restored: {time.perf_counter() - began:.2f} s {time.process_time() - cpu:.2f} s", flush=True)
-        else:
-            print(
-                f"made {made - began:.2f} s, hashed {hashed - made:.2f} s, stored {began + wall - hashed:.2f} s",
-                flush=True,
-            )
+            print(f"   restored: {time.perf_counter() - began:.2f} s, {time.process_time() - cpu:.2f} s cpu", end="")
+        print(flush=True)
 
 
 def main() -> None:
