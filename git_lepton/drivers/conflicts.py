@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from git_lepton import atomic
-from git_lepton.compare.mergevalues import BASE, Merge, Whose
+from git_lepton.compare.mergevalues import BASE, Whose
 from git_lepton.config.strategies import check_options
 from git_lepton.config.values import MergeRule
 from git_lepton.drivers.merging import Merged, merge_stored, planned, policy
@@ -38,13 +38,8 @@ def explained(repo: Repo, store: Store, file: Unmerged) -> dict[str, str]:
         gone = {"ours": "here", "theirs": "there"}
         absent = [where for whose, where in gone.items() if whose not in file.entries]
         return {"": f"removed {absent[0]}, changed on the other side" if absent else "one side is an ordinary file"}
-    return dict(plan_of(repo, store, file, ()).conflicts)
-
-
-def plan_of(repo: Repo, store: Store, file: Unmerged, rules: Sequence[MergeRule]) -> Merge:
-    """The merge as it would be now, without asking any remote."""
-    assert file.three is not None
-    return planned(store, file.three, [*rules, *_given(repo, file), *policy(repo)], fetch=False)
+    rules = [*_given(repo, file), *policy(repo)]
+    return planned(store, file.three, rules, fetch=False).conflicts
 
 
 def resolve(repo: Repo, store: Store, path: str, rules: Sequence[MergeRule]) -> Merged:

@@ -313,6 +313,9 @@ def test_weights_that_are_not_here_are_fetched_or_the_file_is_a_conflict(make: C
         assert not store.has(theirs)
     assert clone.run("merge", "-m", "m", "origin/theirs").returncode == 0
     assert clone.read(NAME) == BOTH
+    clone.git("push", "-q", "origin", "HEAD:refs/heads/merged")
+    third = make("third", clone=two.folder, options=("-b", "merged"))
+    assert third.read(NAME) == BOTH
     lost = make("lost", clone=two.folder, options=("-b", "ours"))
     set_up(lost)
     lost.git("remote", "set-url", "origin", "/nowhere")
