@@ -7,7 +7,6 @@ nothing to judge costs a few small reads.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from git_lepton.git.repo import Repo
 from git_lepton.record import bundle, provenance
 from git_lepton.record.bundle import LocatedBundle, Part
 from git_lepton.record.record import parse, path_of
-from git_lepton.record.rules import rules_hash
+from git_lepton.record.rules import fault
 from git_lepton.record.values import Merged, Origins, Record
 from git_lepton.store.store import Store
 from git_lepton.store.tracked import STAGED
@@ -152,8 +151,8 @@ class Planner:
         data, missing = self._data(settings, rev)
         calibration = bundle.part_at(self._repo, objects, settings.calibration, rev) if settings.calibration else None
         plan = Plan(settings, here, data=data, missing=missing, calibration=calibration)
-        record, fault = self.record_at(settings.name, rev)
-        return replace(plan, record=record, fault=fault or (fault_of(record, plan) if record is not None else ""))
+        record, why = self.record_at(settings.name, rev)
+        return replace(plan, record=record, fault=why or (fault_of(record, plan) if record is not None else ""))
 
     def compared(
         self,
@@ -255,23 +254,7 @@ class Planner:
 
 def fault_of(record: Record, plan: Plan) -> str:
     """Why a record is not that of the model beside it; empty when it is."""
-    settings, whole = plan.settings, plan.here.bundle
-    if record.model != settings.name:
-        return f"it is the record of model {record.model}"
-    if record.bundle != whole.hash:
-        changed = sorted({file.path for file in set(record.files) ^ set(whole.files)}, key=os.fsencode)
-        return f"it is about other files ({_some(changed)})"
-    if (record.root, record.main) != (settings.root, settings.main) or record.rules != rules_hash(settings):
-        return "it was made under other rules"
-    if dict(record.data) != plan.data_hashes:
-        return "it was made with other examples"
-    if [variant.recipe for variant in record.variant] != list(settings.variants):
-        return "it lists other variants"
-    return ""
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return fault(record, plan.settings, plan.here.bundle, plan.data_hashes)
 
 
 def _hash_of(examples: Examples) -> Hash:

@@ -21,7 +21,7 @@ from git_lepton.record import bundle
 from git_lepton.record.bundle import Bundle, BundleFile, LocatedBundle
 from git_lepton.record.record import parse as parse_record
 from git_lepton.record.record import path_of
-from git_lepton.record.rules import rules_hash
+from git_lepton.record.rules import fault
 from git_lepton.record.values import Record, Variant
 from git_lepton.store.tracked import files_at
 from git_lepton.transfer.need import Need, Needs
@@ -128,10 +128,10 @@ def read(repo: Repo, objects: ObjectReader, model: str, commit: Oid) -> Candidat
             f"no file of model {model} is in commit {commit[:10]}", hint=f"lepton.toml there: [model.{model}] files"
         )
     text = text_at(repo, objects, commit, path_of(model))
-    record, fault = _record(model, text)
+    record, why = _record(model, text)
     if record is not None:
-        fault = _fault(record, located.bundle, found, _data_hashes(repo, objects, found, commit))
-    return Candidate(model, commit, found, settings is not None, located, text, record, fault)
+        why = fault(record, found, located.bundle, _data_hashes(repo, objects, found, commit))
+    return Candidate(model, commit, found, settings is not None, located, text, record, why)
 
 
 def as_recorded(repo: Repo, objects: ObjectReader, model: str, commit: Oid) -> Candidate:
@@ -140,15 +140,15 @@ def as_recorded(repo: Repo, objects: ObjectReader, model: str, commit: Oid) -> C
     Raises as `read`.
     """
     text = text_at(repo, objects, commit, path_of(model))
-    record, fault = _record(model, text)
+    record, why = _record(model, text)
     if record is None:
         return read(repo, objects, model, commit)
     paths = tuple(file.path for file in record.files)
     settings = ModelSettings(model, record.root, paths, record.main)
     located = _located(repo, objects, record, commit)
     if located.bundle.hash != record.bundle:
-        fault = "it is about other files"
-    return Candidate(model, commit, settings, True, located, text, record, fault)
+        why = "it is about other files"
+    return Candidate(model, commit, settings, True, located, text, record, why)
 
 
 def _located(repo: Repo, objects: ObjectReader, record: Record, commit: Oid) -> LocatedBundle:
@@ -184,18 +184,6 @@ def _record(model: str, text: Text | None) -> tuple[Record | None, str]:
     except FrameError as error:
         return None, error.message
     return (record, "") if record.model == model else (None, f"it is the record of model {record.model}")
-
-
-def _fault(record: Record, whole: Bundle, settings: ModelSettings, data: dict[str, Hash]) -> str:
-    """Why a record is not that of the model beside it; "" when it is."""
-    if record.bundle != whole.hash:
-        changed = sorted({file.path for file in set(record.files) ^ set(whole.files)})
-        return f"it is about other files: {', '.join(changed[:3])}"
-    if (record.root, record.main, record.rules) != (settings.root, settings.main, rules_hash(settings)):
-        return "it was made under other rules"
-    if dict(record.data) != data:
-        return "it was made with other examples"
-    return ""
 
 
 def _data_hashes(repo: Repo, objects: ObjectReader, settings: ModelSettings, rev: str) -> dict[str, Hash]:
