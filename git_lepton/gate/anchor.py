@@ -15,9 +15,13 @@ from git_lepton.errors import UsageError
 from git_lepton.git.lstree import rev_parse
 from git_lepton.git.refs import read_ref
 from git_lepton.git.repo import Repo, config_get
+from git_lepton.transfer.remotes import remote_names
 from git_lepton.values import Oid
 
 _SHORT = 10
+_TAGS = "refs/tags/"
+_MIRROR = "refs/lepton-remote/"
+"""Where `release.channels` keeps what a remote said of its channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,15 @@ def head_commit(repo: Repo) -> Oid | None:
 
 
 def _named(repo: Repo, model: str, name: str) -> AnchorPoint | None:
-    """The commit of a channel, a tag or a revision; None for a channel that nobody has promoted to yet."""
-    for ref in (f"refs/tags/{model}@{name}", f"refs/tags/{name}"):
-        if _is_plain(ref) and read_ref(repo, ref) is not None:
-            return AnchorPoint(ref.removeprefix("refs/tags/"), rev_parse(repo, ref, kind="commit"))
+    """The commit of a channel, a tag or a revision; None for a channel that nobody has promoted to yet.
+
+    git never moves a tag that it has, so a channel is looked for first where its remote was mirrored when it was last
+    asked.
+    """
+    mirror = f"{_MIRROR}{_remote(repo)}/tags/"
+    for folder, tag in ((mirror, f"{model}@{name}"), (_TAGS, f"{model}@{name}"), (_TAGS, name)):
+        if _is_plain(tag) and read_ref(repo, folder + tag) is not None:
+            return AnchorPoint(tag, rev_parse(repo, folder + tag, kind="commit"))
     try:
         return AnchorPoint(name, rev_parse(repo, name, kind="commit"))
     except UsageError as error:
@@ -76,6 +85,13 @@ def _named(repo: Repo, model: str, name: str) -> AnchorPoint | None:
         ) from error
 
 
+def _remote(repo: Repo) -> str:
+    """The remote that channels live on."""
+    names = remote_names(repo)
+    only = names[0] if len(names) == 1 else "origin"
+    return config_get(repo, "lepton.releaseRemote") or only
+
+
 def _is_plain(ref: str) -> bool:
     """Whether a text can be a ref at all; a revision such as HEAD~3 cannot."""
     return not any(char in ref for char in "~^:?*[\\ ") and ".." not in ref and "@{" not in ref
@@ -84,7 +100,7 @@ def _is_plain(ref: str) -> bool:
 def _version_tag(repo: Repo, model: str, head: Oid) -> AnchorPoint | None:
     command = ("for-each-ref", "--merged", head, "--sort=-version:refname", "--format=%(refname)")
     for line in repo.git(*command, f"refs/tags/{model}@v*").stdout.decode(errors="surrogateescape").splitlines():
-        return AnchorPoint(line.removeprefix("refs/tags/"), rev_parse(repo, line, kind="commit"))
+        return AnchorPoint(line.removeprefix(_TAGS), rev_parse(repo, line, kind="commit"))
     return None
 
 
@@ -100,7 +116,7 @@ def _merge_base(repo: Repo, head: Oid) -> AnchorPoint | None:
 
 def _default_branches(repo: Repo) -> Iterator[str]:
     """Full names of refs that are the default branch: the remote's own, then ours of the usual names."""
-    remote = config_get(repo, "lepton.releaseRemote") or "origin"
+    remote = _remote(repo)
     done = repo.git("symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD", check=False)
     if done.status == 0:
         yield done.stdout.decode(errors="surrogateescape").strip()

@@ -43,6 +43,9 @@ def test_the_order_is_baseline_version_branch_parent(repo: Repo) -> None:
     assert labels(repo)[0] == ("m@v1.10.0", second)
     git(repo.cwd, "tag", "m@prod", first)
     assert labels(repo, replace(MODEL, baseline="prod"))[:2] == [("m@prod", first), ("m@v1.10.0", second)]
+    # What the remote said last goes before a tag, which git never moves.
+    git(repo.cwd, "update-ref", "refs/lepton-remote/origin/tags/m@prod", second)
+    assert labels(repo, replace(MODEL, baseline="prod"))[0] == ("m@prod", second)
     assert labels(repo, replace(MODEL, baseline="m@v1.9.0"))[0] == ("m@v1.9.0", first)
     assert labels(repo, replace(MODEL, baseline="HEAD~2"))[0] == ("HEAD~2", first)
 
