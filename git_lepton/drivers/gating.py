@@ -25,6 +25,7 @@ from git_lepton.gate import recording, trust
 from git_lepton.gate.cache import FolderCache
 from git_lepton.gate.explain import Explanation, explain
 from git_lepton.gate.judge import judge, write_golden
+from git_lepton.gate.standby import Standby
 from git_lepton.gate.values import DataFile, Folder, JudgeRequest, ModelOutcome, Skipped
 from git_lepton.gate.workspace import Workspace
 from git_lepton.git.repo import Repo
@@ -67,6 +68,7 @@ class Gating:
         stage: When = "commit",
         rebuild: bool = False,
         measure: bool = False,
+        standby: Standby | None = None,
     ) -> None:
         """Prepare.
 
@@ -77,6 +79,7 @@ class Gating:
             stage: "commit" leaves gates with `when = "ci"` pending; "ci" judges all.
             rebuild: build variants again.
             measure: measure again, whatever was found before.
+            standby: a child that loads what evaluations need, for the first model that is judged.
         """
         self.planner = Planner(repo, store)
         self.repo = repo
@@ -84,6 +87,7 @@ class Gating:
         self._say = say
         self._stage = stage
         self._measure = measure or rebuild
+        self._standby = standby
         self._workspace = Workspace(store)
         self._builder = VariantBuilder(store, self._workspace, say=say, rebuild=rebuild)
         self._cache = repo.lepton_dir / CACHE
@@ -112,7 +116,7 @@ class Gating:
         self._workspace.reserve(plan.disk + plan.here.bundle.size * len(plan.settings.variants))
         made = self._variants(plan) if variants is None else variants
         request = self._request(plan, made, code)
-        outcome = judge(request, cache=self._outputs, progress=self._store.progress)
+        outcome = judge(request, cache=self._outputs, progress=self._store.progress, standby=self._standby)
         outcome = replace(outcome, seconds=time.perf_counter() - began)
         wanted = plan.settings.golden and self._stage == "commit" and not outcome.stops
         golden = self._golden(request) if wanted else None

@@ -14,6 +14,7 @@ from git_lepton.drivers import staging
 from git_lepton.drivers.gatecommit import gate_staged, unjudged
 from git_lepton.drivers.worktree import holds_manifest, work_tree
 from git_lepton.errors import EXIT_OK, LeptonError, ManifestError, MissingError, UsageError
+from git_lepton.gate.standby import Standby
 from git_lepton.git.attributes import check_attr
 from git_lepton.git.refs import list_refs
 from git_lepton.git.remote import ls_remote
@@ -37,10 +38,11 @@ ONLY_JUDGED: Final = "judged"
 Say = Callable[[str], None]
 
 
-def pre_commit(repo: Repo, say: Say) -> int:
+def pre_commit(repo: Repo, say: Say, standby: Standby | None = None) -> int:
     """Refuse staged files that the filter did not see, and models that the gate does not let in.
 
-    Manifests that nobody would restore are warned of; records of models that pass are staged.
+    Manifests that nobody would restore are warned of; records of models that pass are staged. `standby` is a child of
+    the gate that was started early.
 
     Raises:
         LeptonError, OSError: a model could not be judged at all.
@@ -62,7 +64,7 @@ def pre_commit(repo: Repo, say: Say) -> int:
                 status = REFUSED
             elif reason is None and not kept[0]:
                 say(f"{name} is tracked by a .gitattributes that is not staged: without it, clones get a manifest")
-        return status if status != EXIT_OK else gate_staged(repo, store, say)
+        return status if status != EXIT_OK else gate_staged(repo, store, say, standby)
 
 
 def _staged(repo: Repo) -> dict[bytes, Oid]:
@@ -191,6 +193,33 @@ def _explain(say: Say, error: LeptonError) -> None:
     say(error.message)
     if error.hint:
         say(f"    {error.hint}")
+
+
+def run(repo: Repo, name: str, arguments: Sequence[str], standby: Standby | None) -> int:
+    """Run the hook `name` as git does, with its arguments and our standard input.
+
+    Args:
+        repo: where.
+        name: as git calls the hook.
+        arguments: from git.
+        standby: a child of the gate that was started early, or None.
+
+    Raises as the hook itself.
+    """
+    match name:
+        case "pre-commit" | "pre-merge-commit":
+            return pre_commit(repo, to_stderr, standby)
+        case "post-commit":
+            return post_commit(repo, to_stderr)
+        case "post-merge":
+            return post_merge(repo, to_stderr, arguments)
+        case "post-checkout":
+            return post_checkout(repo, to_stderr, arguments)
+        case "pre-push":
+            if not arguments:
+                raise UsageError("the pre-push hook gets the name of the remote from git")
+            return pre_push(repo, to_stderr, arguments[0], sys.stdin.buffer.read())
+    raise UsageError(f"git-lepton has no hook {name}")
 
 
 def to_stderr(line: str) -> None:

@@ -10,52 +10,20 @@ from __future__ import annotations
 import json
 import os
 import select
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from git_lepton import proc
 from git_lepton.errors import FormatError
 from git_lepton.gate import wire
+from git_lepton.gate.standby import Standby, start
 from git_lepton.gate.tasks import Event, Failed, Job, Result, Task
 
-MODULE: Final = "git_lepton.gate.worker"
 _START_SECONDS: Final = 60.0
 _MAX_LINE: Final = 64 << 20
 _SAID: Final = 600
-_MEMORY: Final = {"MALLOC_TRIM_THRESHOLD_": "1000000"}
-"""glibc gives a model's memory back when the next one is loaded; elsewhere this means nothing."""
-_PACKAGE: Final = Path(__file__).parent.parent.parent
-
-
-class Standby:
-    """A child that was started early: it loads numpy and onnxruntime while its parent is still reading git.
-
-    Leaving the context ends it, whether it was used or not.
-    """
-
-    def __init__(self, top: Path) -> None:
-        """Start it in `top`. Raises CommandError when it cannot be started."""
-        self.top = top
-        self._process: proc.Process | None = _start(top, "--warm")
-
-    def take(self) -> proc.Process | None:
-        """The child, once; then None."""
-        process, self._process = self._process, None
-        return process
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if (process := self.take()) is not None:
-            process.kill()
-            process.close()
 
 
 def run(
@@ -75,15 +43,8 @@ def run(
     answers: list[Result | Failed] = []
     while len(answers) < len(tasks):
         process = standby.take() if standby is not None and standby.top == top else None
-        answers += _run_some(process or _start(top), Job(top, tuple(tasks[len(answers) :])), begins)
+        answers += _run_some(process or start(top), Job(top, tuple(tasks[len(answers) :])), begins)
     return answers
-
-
-def _start(top: Path, *options: str) -> proc.Process:
-    paths = os.pathsep.join(filter(None, (str(_PACKAGE), os.environ.get("PYTHONPATH"))))
-    # -P: nothing is imported from the folder that it runs in, which a stranger may have filled
-    argv = [sys.executable, "-P", "-m", MODULE, *options]
-    return proc.spawn(argv, cwd=top, env={"PYTHONPATH": paths, **_MEMORY}, own_group=True)
 
 
 def _run_some(process: proc.Process, job: Job, begins: Callable[[Task], None]) -> list[Result | Failed]:

@@ -23,6 +23,7 @@ from git_lepton.errors import UsageError
 from git_lepton.gate import budgets, cache, child, metrics
 from git_lepton.gate.cache import OutputCache
 from git_lepton.gate.host import host_facts
+from git_lepton.gate.standby import Standby
 from git_lepton.gate.tasks import Assess, Evaluate, Evaluated, Failed, Limits, Result, Shine, Shone, Task
 from git_lepton.gate.values import (
     ORIGINAL,
@@ -70,7 +71,7 @@ class _Plan:
 
 
 def judge(
-    request: JudgeRequest, *, cache: OutputCache, progress: Progress, standby: child.Standby | None = None
+    request: JudgeRequest, *, cache: OutputCache, progress: Progress, standby: Standby | None = None
 ) -> ModelOutcome:
     """Judge a model, its variants and its budgets.
 

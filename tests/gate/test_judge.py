@@ -16,10 +16,10 @@ from blake3 import blake3
 
 from git_lepton.config.values import Budget, GateRule, Golden, TeacherRule, Tolerance, VariantRule
 from git_lepton.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_NOT_MEASURED, UsageError
-from git_lepton.gate import child
 from git_lepton.gate.cache import FolderCache
 from git_lepton.gate.golden import check
 from git_lepton.gate.judge import judge, write_golden
+from git_lepton.gate.standby import Standby
 from git_lepton.gate.tasks import Evaluate
 from git_lepton.gate.values import Folder, JudgeRequest, Skipped
 from git_lepton.gate.worker import Worker
@@ -293,11 +293,11 @@ def _ended(pid: int) -> bool:
 
 
 def test_a_child_on_standby_is_used_or_ended(tmp_path: Path, asked: JudgeRequest) -> None:
-    with child.Standby(tmp_path) as standby:
+    with Standby(tmp_path) as standby:
         found = judge(asked, cache=FolderCache(tmp_path / "cache"), progress=Silent(), standby=standby)
         assert standby.take() is None
     assert found.verdict == "pass"
-    with child.Standby(tmp_path) as standby:
+    with Standby(tmp_path) as standby:
         assert standby.top == tmp_path
 
 
