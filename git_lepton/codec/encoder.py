@@ -6,8 +6,8 @@
     opaque                    zstd                  zstd
     any that saves < 3 %      stored
 
-What was encoded is decoded and hashed before `encode` returns. Both run on any number of threads; the heavy calls
-release the interpreter lock.
+What was encoded is decoded and compared, or hashed, before `encode` returns. Both run on any number of threads; the
+heavy calls release the interpreter lock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
-from git_lepton.codec.decoder import Base, join_planes
+from git_lepton.codec.decoder import Base, join_planes, planes_hold
 from git_lepton.codec.delta import predict, predictable, residual
 from git_lepton.codec.frame import DELTA, MAX_RAW, PLANES, STORED, ZSTD, Buffer, build_header
 from git_lepton.codec.payload import WORTH, PackedPlane, build_table, inflate, pack_plane
@@ -77,21 +77,31 @@ class _Body:
     def length(self) -> int:
         return sum(map(len, self.parts()))
 
-    def restore(self, dtype: str, raw_length: int) -> Buffer:
-        """The chunk again, in memory that is good until this thread's next call."""
+    def hash(self, dtype: str, raw_length: int) -> bytes:
+        """BLAKE3 digest of the chunk that this decodes to."""
         if self.planes:
             scratch = WORKSPACE.array("restored", "<u1", raw_length).data
-            return join_planes(self.planes, dtype, raw_length, self.base, scratch)
-        return self.data if self.codec == STORED else inflate(self.data, raw_length)
+            return blake3(join_planes(self.planes, dtype, raw_length, self.base, scratch)).digest()
+        return blake3(self.data if self.codec == STORED else inflate(self.data, raw_length)).digest()
+
+    def holds(self, raw: memoryview, dtype: str) -> bool:
+        """Whether this decodes to `raw`."""
+        if self.planes:
+            return planes_hold(self.planes, dtype, raw, self.base)
+        # startswith compares with memcmp; == between two memoryviews goes item by item.
+        return self.data is raw or inflate(self.data, len(raw)).startswith(raw)
 
 
-def encode(raw: Buffer, dtype: str, *, raw_hash: bytes | None = None, base: Base | None = None) -> Frame:
+def encode(
+    raw: Buffer, dtype: str, *, raw_hash: bytes | None = None, hashed: bool = False, base: Base | None = None
+) -> Frame:
     """Encode one chunk, as a delta from `base` where that pays.
 
     Args:
         raw: the chunk, at most `MAX_RAW` bytes.
         dtype: its element type; names that the codec does not know are opaque bytes.
-        raw_hash: the chunk's BLAKE3 digest, if it is known already.
+        raw_hash: the BLAKE3 digest that the chunk should have, if it is known already.
+        hashed: `raw_hash` was taken from this very memory, which nobody writes to: equal bytes need no second hash.
         base: what may predict the chunk; ignored if it cannot or does not save a tenth.
 
     Raises:
@@ -103,7 +113,8 @@ def encode(raw: Buffer, dtype: str, *, raw_hash: bytes | None = None, base: Base
         raise FrameError(f"a chunk of {len(view)} bytes; at most {MAX_RAW} fit in a frame")
     digest = blake3(view).digest() if raw_hash is None else raw_hash
     body = _best(view, dtype, base)
-    if blake3(body.restore(dtype, len(view))).digest() != digest:
+    same = body.holds(view, dtype) if hashed or raw_hash is None else body.hash(dtype, len(view)) == digest
+    if not same:
         raise CorruptError(f"chunk {digest.hex()} does not decode to what was encoded")
     used = None if body.base is None else (body.base.dtype, bytes.fromhex(body.base.hash))
     header = build_header(body.codec, dtype, len(view), digest, used)
