@@ -378,10 +378,10 @@ def _deflate(parts: Sequence[Buffer]) -> list[Buffer]:
 
 def _pwrite_all(fd: int, pieces: Sequence[Buffer], offset: int) -> None:
     waiting = [memoryview(piece) for piece in pieces if len(piece)]
-    while waiting:
-        written = os.pwritev(fd, waiting[:_IOV_MAX], offset)
+    end = offset + sum(map(len, waiting))
+    while (written := os.pwritev(fd, waiting[:_IOV_MAX], offset)) < end - offset:
         offset += written
-        while waiting and written >= len(waiting[0]):
+        while written >= len(waiting[0]):
             written -= len(waiting.pop(0))
         if written:
             waiting[0] = waiting[0][written:]
