@@ -1,6 +1,6 @@
 """The pipes of the filter protocol: bytes in and out around `FilterServer`, which does no I/O itself.
 
-git writes files of any size through a pipe of 64 KiB; a larger pipe and reads of a whole pipe save most of the context
+git writes files of any size through a pipe of 64 KiB; a larger pipe and larger reads save most of the context
 switches. On the way out, the packet heads and the slices of a large buffer go to the kernel in one `writev`.
 """
 
@@ -17,6 +17,8 @@ from git_lepton.git.filterproto import Content, FilterServer, Received, Sent
 
 PIPE_BYTES: Final = 1 << 20
 """What a process may ask for without privileges on Linux (fs.pipe-max-size)."""
+_READ: Final = 256 << 10
+"""Bytes taken at once: they are to be in the cache when they are compared."""
 _SLICES_AT_ONCE: Final = 512  # below IOV_MAX, which is 1024 where it matters
 
 
@@ -30,7 +32,7 @@ class FilterPipe:
     def __init__(self, stdin_fd: int, stdout_fd: int) -> None:
         self._in, self._out = stdin_fd, stdout_fd
         self._server = FilterServer()
-        self._buffer = bytearray(PIPE_BYTES)
+        self._buffer = bytearray(_READ)
         for fd in (stdin_fd, stdout_fd):
             with suppress(OSError, AttributeError):  # not a pipe, or not Linux
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
