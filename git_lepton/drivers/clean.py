@@ -50,7 +50,10 @@ class Cleaner:
         twin = None if top is None else top / os.fsdecode(path)
 
         def surveyor(source: FileSource) -> Surveyor:
-            return self.store.surveyor(source, os.fsdecode(path), cuts=self._cuts(path))
+            # What is here already mostly comes again, or changes little: then little is to be encoded early.
+            new = self.kin.staged_blob(path) is None
+            candidates = self.kin.relatives(path) if new else None
+            return self.store.surveyor(source, os.fsdecode(path), cuts=self._cuts(path), candidates=candidates)
 
         return Intake(twin, spool_folder(self.store), surveyor)
 

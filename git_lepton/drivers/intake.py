@@ -99,6 +99,7 @@ class Intake:
                 self._differ()
             elif self._surveyor is not None:
                 self._surveyed = self._surveyor.finish()
+                self._hasher = self._surveyor.whole
         if self._error is not None:
             raise self._error
 
@@ -166,8 +167,9 @@ class Intake:
         assert self._twin is not None
         surveyor = self._surveyor
         self._block = surveyor.buffer() if surveyor else self._block or bytearray(_COPY)
+        due = surveyor.due if surveyor else _COPY
         try:
-            self._filled, self._at = os.preadv(self._twin, [self._block], self.size), 0
+            self._filled, self._at = os.preadv(self._twin, [memoryview(self._block)[:due]], self.size), 0
         except OSError:
             self._filled = self._at = 0
         return self._filled > 0
@@ -176,23 +178,17 @@ class Intake:
         """All of the block came through the pipe, too."""
         if self._surveyor is None:
             self._hasher.update(memoryview(self._block)[: self._filled])
-        elif self._surveyor.size + self._filled > self._surveyor.layout.size:
-            self._at = 0
-            self._hasher.update(memoryview(self._block)[: self._filled])
-            self._filled = 0
-            self._differ()  # the file grew since it was looked at
         else:
             self._surveyor.take(self._block, self._filled)
-            self._hasher = self._surveyor.whole
 
     def _differ(self) -> None:
         """The content is not what the work tree has: keep what agreed, and from now on write down what comes."""
+        if self._surveyor is not None:
+            self._surveyor.close()
+            self._hasher, self._surveyor = self._surveyor.whole, None
         self._hasher.update(memoryview(self._block)[: self._at] if self._at < self._filled else b"")
         self._at = self._filled = 0
         self._try_spool()
-        if self._surveyor is not None:
-            self._surveyor.close()
-            self._surveyor = None
 
     def _try_spool(self) -> None:
         """From now on write down what comes, after what agreed so far."""

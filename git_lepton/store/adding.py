@@ -9,12 +9,14 @@ from typing import Final
 from blake3 import blake3
 
 from git_lepton import formats
+from git_lepton.codec.chunking import CONTENT_MIN, chunk_lengths
 from git_lepton.errors import ChangedError, FrameError, RaceLostError
 from git_lepton.git.objectid import parse_commit
 from git_lepton.git.packfile import PackWriter
 from git_lepton.store.assemble import StoredChunk, StoredStream, assemble
 from git_lepton.store.bases import BaseStream, find_bases
 from git_lepton.store.catalog import Catalog
+from git_lepton.store.early import EarlyEncoder
 from git_lepton.store.encoding import ChunkEncoder, Shelf
 from git_lepton.store.index import MAX_PARENTS, Segment, VersionIndex
 from git_lepton.store.index import parse as parse_index
@@ -37,6 +39,17 @@ def lay_out(catalog: Catalog, source: Source, path: str, cuts: Sequence[int]) ->
     return layout if layout.tensors else replace(layout, cuts=tuple(cuts))
 
 
+def early_encoder(catalog: Catalog, layout: Layout, path: str, candidates: Sequence[Manifest]) -> EarlyEncoder | None:
+    """What encodes chunks while the file is surveyed; None for a file without tensors, whose chunks are cut later."""
+    if not layout.tensors:
+        return None
+    here = [c for c in candidates if catalog.has(c.blake3)]
+    waiting = find_bases(layout.tensors, range(len(layout.tensors)), here)
+    objects = None if waiting else _expected_objects(layout)
+    catalog.progress.start(f"storing {path}", layout.size)
+    return EarlyEncoder(catalog.repo, catalog.lookup, catalog.progress, waiting=waiting, objects=objects)
+
+
 def add(
     catalog: Catalog,
     source: Source,
@@ -52,7 +65,9 @@ def add(
         known = _known_manifest(source, layout, file_hash, catalog.index(file_hash))
         if known is not None:
             return known
-    catalog.progress.start(f"storing {path}", layout.size if surveyed else 2 * layout.size)
+    early = surveyed.early if surveyed else None
+    left = layout.size - (early.size if early else 0)
+    catalog.progress.start(f"storing {path}", left if surveyed else 2 * layout.size)
     try:
         found = surveyed or survey(source, layout, catalog.progress)
         # The parser looked before the bytes were hashed: what it saw must still be there.
@@ -156,9 +171,10 @@ class _Attempt:
         fresh = [s for s in (self.found.other, *streams.values()) if s is self.found.other or s.hash not in reused]
         known = self._reuse_chunks(shelf, fresh)
         options = self._options(streams.keys() - reused.keys())
-        with PackWriter(catalog.repo, objects=None if options else _count_objects(fresh, known)) as pack:
+        begun, encoded = self.found.early.take() if self.found.early else (None, {})
+        with begun or PackWriter(catalog.repo, objects=None if options else _count_objects(fresh, known)) as pack:
             encoder = ChunkEncoder(self.source, pack, shelf, catalog.chunks, catalog.progress)
-            chunks = encoder.encode_streams(fresh, known, options)
+            chunks = encoder.encode_streams(fresh, known | encoded, options)
             index = self._index(shelf, reused, chunks)
             objects = build(index, catalog.repo.object_format)
             numbers = {s.hash: n for n, s in enumerate(index.streams) if n}
@@ -236,13 +252,26 @@ class _Attempt:
         return tuple(dict.fromkeys(parents))
 
 
+def _expected_objects(layout: Layout) -> int | None:
+    """`_count_objects` before the survey: right if all is new and nothing repeats; None where cuts are not known."""
+    tensors = [chunk_lengths(t.dtype, t.stop - t.start) for t in layout.tensors if t.stop > t.start]
+    other = sum(length for _, length in gaps(layout))
+    if other > CONTENT_MIN:
+        return None
+    return _objects(sum(map(len, tensors)) + (other > 0), len(tensors) + (other > 0), tensors=bool(tensors))
+
+
 def _count_objects(fresh: Sequence[SurveyedStream], known: Mapping[Hash, StoredChunk]) -> int:
     """How many objects the pack will have if nothing becomes a delta: a promise that spares it a second reading."""
     chunks = {digest for stream in fresh for digest in stream.chunk_hashes} - known.keys()
     folders = sum(1 for stream in fresh if stream.length)
     tensors = any(stream.length for stream in fresh if stream.dtype != OTHER_DTYPE)
+    return _objects(len(chunks), folders, tensors=tensors)
+
+
+def _objects(chunks: int, folders: int, *, tensors: bool) -> int:
     index_blob, top_trees, commits = 1, 2, 3
-    return len(chunks) + folders + tensors + index_blob + top_trees + commits
+    return chunks + folders + tensors + index_blob + top_trees + commits
 
 
 def _stored(stream: SurveyedStream, chunks: dict[Hash, StoredChunk]) -> StoredStream:

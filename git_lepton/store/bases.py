@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from git_lepton.store.manifest import Manifest, TensorLine
-from git_lepton.values import DTYPES, Hash
+from git_lepton.values import DTYPES, Hash, Tensor
 
 MAX_OPTIONS: Final = 3
 """Bases tried for one tensor."""
@@ -28,7 +28,7 @@ class BaseStream:
 
 
 def find_bases(
-    tensors: Sequence[TensorLine], wanted: Iterable[int], candidates: Sequence[Manifest]
+    tensors: Sequence[TensorLine | Tensor], wanted: Iterable[int], candidates: Sequence[Manifest]
 ) -> dict[int, tuple[BaseStream, ...]]:
     """For each tensor number in `wanted`, the tensors worth subtracting, the most promising first.
 
@@ -53,7 +53,7 @@ def find_bases(
     return {number: tuple(dict.fromkeys(found))[:MAX_OPTIONS] for number, found in options.items() if found}
 
 
-def _comparable(tensor: TensorLine, base: TensorLine) -> bool:
+def _comparable(tensor: TensorLine | Tensor, base: TensorLine) -> bool:
     """Same elements in the same places: only the first dimension may have grown or shrunk."""
     known = tensor.dtype in DTYPES and base.dtype in DTYPES
     same_type = tensor.dtype == base.dtype or (
@@ -62,7 +62,9 @@ def _comparable(tensor: TensorLine, base: TensorLine) -> bool:
     return same_type and len(tensor.shape) == len(base.shape) and tensor.shape[1:] == base.shape[1:]
 
 
-def _by_order(tensors: Sequence[TensorLine], unmatched: Sequence[int], manifest: Manifest) -> dict[int, TensorLine]:
+def _by_order(
+    tensors: Sequence[TensorLine | Tensor], unmatched: Sequence[int], manifest: Manifest
+) -> dict[int, TensorLine]:
     """Pair what has no namesake on either side, k-th with k-th of the same type and shape, where counts agree."""
     names = {t.name for t in tensors}
     theirs: dict[tuple[str, tuple[int, ...]], list[TensorLine]] = {}
@@ -71,9 +73,9 @@ def _by_order(tensors: Sequence[TensorLine], unmatched: Sequence[int], manifest:
             theirs.setdefault((line.dtype, line.shape), []).append(line)
     their_names = {t.name for t in manifest.tensors}
     ours: dict[tuple[str, tuple[int, ...]], list[int]] = {}
-    for number, line in enumerate(tensors):
-        if line.name not in their_names:
-            ours.setdefault((line.dtype, line.shape), []).append(number)
+    for number, tensor in enumerate(tensors):
+        if tensor.name not in their_names:
+            ours.setdefault((tensor.dtype, tensor.shape), []).append(number)
     wanted = set(unmatched)
     return {
         number: base

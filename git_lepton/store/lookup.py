@@ -30,7 +30,7 @@ _BATCH: Final = 500
 
 
 class Lookup:
-    """The cache of one repository, opened on first use by one thread.
+    """The cache of one repository, to be used by one thread at a time.
 
     Attributes:
         is_new: it was made just now, and knows nothing yet.
@@ -47,7 +47,7 @@ class Lookup:
             self._open()
 
     def _open(self) -> None:
-        self._db = sqlite3.connect(self._path, timeout=30)
+        self._db = sqlite3.connect(self._path, timeout=30, check_same_thread=False)
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         self.is_new = version == 0
         if version not in (0, _FORMAT):

@@ -35,9 +35,16 @@ class Store(Catalog):
         """Whether a manifest tells of its version what the stored index tells."""
         return adding.agrees(manifest, self.index(manifest.blake3))
 
-    def surveyor(self, source: Source, path: str, *, cuts: Sequence[int] = ()) -> Surveyor:
-        """For a caller that reads the file anyway: what goes through this, `add` need not read again to survey it."""
-        return Surveyor(adding.lay_out(self, source, path, cuts))
+    def surveyor(
+        self, source: Source, path: str, *, cuts: Sequence[int] = (), candidates: Sequence[Manifest] | None = None
+    ) -> Surveyor:
+        """For a caller that reads the file anyway: what goes through this, `add` need not read again to survey it.
+
+        With `candidates`, those that `add` will get, what has no base among them is encoded on the way; the store may
+        then not be used for anything else until the survey is finished.
+        """
+        layout = adding.lay_out(self, source, path, cuts)
+        return Surveyor(layout, None if candidates is None else adding.early_encoder(self, layout, path, candidates))
 
     def add(
         self,

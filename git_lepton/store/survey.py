@@ -2,15 +2,16 @@
 
 The file's hash, the hash of each stream and the hash of each chunk come from the same buffers, so they agree with one
 another even if the file changes meanwhile; a later reading of a chunk is checked against the hash from here. One
-thread reads and hashes the file as a whole, a second hashes streams and chunks of the same buffers.
+thread reads, a second hashes. Blocks end where chunks end, so that a chunk lies whole in one buffer and can be encoded
+from there while the rest of the file still comes (`early`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final
@@ -19,13 +20,14 @@ from blake3 import blake3
 
 from git_lepton.codec import chunk_lengths, content_cuts
 from git_lepton.progress import Progress
+from git_lepton.store.early import EarlyEncoder
 from git_lepton.store.source import Source
 from git_lepton.values import Hash, Layout
 
 OTHER_DTYPE: Final = "OPAQUE"
 BLOCK: Final = 4 << 20
 """Bytes taken at once."""
-_IN_FLIGHT: Final = 4
+_IN_FLIGHT: Final = 5
 _WINDOW: Final = 32 << 20
 """Other bytes are cut by content in windows of this size; the chunk at the end of a window is cut again with the next,
 so that the cuts are those of one pass over the whole stream."""
@@ -68,39 +70,55 @@ class SurveyedStream:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What one reading of the file tells: `other` is stream 0, `tensors` are those of `layout`, in order."""
+    """What one reading of the file tells: `other` is stream 0, `tensors` are those of `layout`, in order.
+
+    `early` has the chunks that were encoded during that reading, if any were.
+    """
 
     file_hash: Hash
     layout: Layout
     other: SurveyedStream
     tensors: tuple[SurveyedStream, ...]
+    early: EarlyEncoder | None = field(default=None, compare=False)
+
+
+Offer = Callable[[str, Hash, memoryview], None]
+"""Told of a chunk that came in one piece: its dtype, hash and bytes."""
 
 
 class TensorHasher:
-    """Takes a tensor's bytes in order; knows its chunk boundaries beforehand."""
+    """Takes a tensor's bytes in order; knows its chunk boundaries beforehand.
 
-    def __init__(self, dtype: str, start: int, length: int) -> None:
+    Attributes:
+        left: bytes up to the end of the chunk.
+    """
+
+    def __init__(self, dtype: str, start: int, length: int, offer: Offer | None = None) -> None:
         self.dtype, self.start, self.length = dtype, start, length
         self.lengths = chunk_lengths(dtype, length)
+        self._offer = offer
         self._whole = blake3()
         self._chunk = self._whole if len(self.lengths) == 1 else blake3()
         self._hashes: list[Hash] = []
-        self._left = self.lengths[0] if self.lengths else 0
+        self.left = self.lengths[0] if self.lengths else 0
 
     def update(self, data: memoryview) -> None:
         """The bytes that come next."""
         if self._chunk is not self._whole:
             self._whole.update(data)
         while len(data):
-            piece = data[: self._left]
+            piece = data[: self.left]
             self._chunk.update(piece)
-            self._left -= len(piece)
+            self.left -= len(piece)
             data = data[len(piece) :]
-            if not self._left:
-                self._hashes.append(Hash(self._chunk.hexdigest()))
+            if not self.left:
+                digest = Hash(self._chunk.hexdigest())
+                if self._offer is not None and len(piece) == self.lengths[len(self._hashes)]:
+                    self._offer(self.dtype, digest, piece)
+                self._hashes.append(digest)
                 if len(self._hashes) < len(self.lengths):
                     self._chunk = blake3()
-                    self._left = self.lengths[len(self._hashes)]
+                    self.left = self.lengths[len(self._hashes)]
 
     def result(self) -> SurveyedStream:
         """All bytes have come."""
@@ -117,9 +135,15 @@ class TensorHasher:
 
 @dataclass(slots=True)
 class OtherHasher:
-    """Takes the other bytes in order and cuts them by content as they come."""
+    """Takes the other bytes in order and cuts them by content as they come.
+
+    Attributes:
+        cuts: offsets at which a chunk is to end in any case.
+        left: bytes that may well be given at once.
+    """
 
     cuts: Sequence[int]
+    left: int = BLOCK
     _whole: blake3 = field(default_factory=blake3)
     _window: bytearray = field(default_factory=bytearray)
     _taken: int = 0
@@ -176,20 +200,27 @@ def gaps(layout: Layout) -> Iterator[tuple[int, int]]:
 class Surveyor:
     """Takes a file in blocks, in order, and hashes it as a whole, by stream and by chunk.
 
-    The caller fills what `buffer` gives and hands it back with `take`; meanwhile a second thread still reads the blocks
-    before. To be closed, also when the survey is given up.
+    The caller fills what `buffer` gives with the bytes that are `due` and hands it back with `take`; meanwhile a second
+    thread still reads the blocks before. To be closed, also when the survey is given up.
 
     Attributes:
         layout: how the file divides.
-        whole: hasher of all that was taken.
+        whole: hasher of all that was taken; complete when this is closed.
         size: bytes taken.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, early: EarlyEncoder | None = None) -> None:
+        """Begin with a file that divides as `layout`; `early` is offered its chunks."""
         self.layout = layout
         self.whole = blake3()
         self.size = 0
-        self._hashers = [TensorHasher(t.dtype, t.start, t.stop - t.start) for t in layout.tensors]
+        self._early = early
+        self._tasks: list[Future[None]] = []
+        self._starts = [t.start for t in layout.tensors]
+        self._hashers = [
+            TensorHasher(t.dtype, t.start, t.stop - t.start, self._offer if early and early.wants(n) else None)
+            for n, t in enumerate(layout.tensors)
+        ]
         self._gaps = list(gaps(layout))
         # Cuts are offsets in the file, and other bytes are cut in their stream: the same where there are no tensors.
         self._other = OtherHasher(layout.cuts if not layout.tensors else ())
@@ -197,35 +228,69 @@ class Surveyor:
         runs += [(h.start + h.length, h) for h in self._hashers if h.length]
         self._runs = deque(sorted(runs, key=lambda run: run[0]))
         self._free = [bytearray(min(BLOCK, max(layout.size, 1))) for _ in range(_IN_FLIGHT)]
-        self._running: deque[tuple[bytearray, Future[None]]] = deque()
+        self._running: deque[tuple[bytearray, Future[list[Future[None]]]]] = deque()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="survey")
+
+    @property
+    def due(self) -> int:
+        """How many bytes the next block had better have: at most `BLOCK`, and to the end of a chunk where one ends."""
+        end = min(self.size + BLOCK, self.layout.size)
+        number = bisect_right(self._starts, end) - 1
+        if number >= 0 and end < self.layout.tensors[number].stop:
+            hasher = self._hashers[number]
+            cut = end - (end - hasher.start) % hasher.lengths[0]
+            if cut > self.size:
+                end = cut
+        return end - self.size
 
     def buffer(self) -> bytearray:
         """A buffer to fill, of `BLOCK` bytes, or of the file's size if that is less."""
         if not self._free:
             buffer, future = self._running.popleft()
-            future.result()
+            wait(future.result())
             self._free.append(buffer)
         return self._free.pop()
 
     def take(self, buffer: bytearray, length: int) -> None:
         """The first `length` bytes of `buffer` come next; it may not be touched until it is given again."""
         block = memoryview(buffer)[:length]
-        self._running.append((buffer, self._pool.submit(_distribute, block, self.size, self._runs)))
-        self.whole.update(block)
+        self._running.append((buffer, self._pool.submit(self._distribute, block, self.size)))
         self.size += length
 
     def finish(self) -> Survey:
         """All was taken."""
         for _, future in self._running:
             future.result()
-        self.close()
+        self._pool.shutdown()
         tensors = tuple(hasher.result() for hasher in self._hashers)
-        return Survey(Hash(self.whole.hexdigest()), self.layout, self._other.result(self._gaps), tensors)
+        other = self._other.result(self._gaps)
+        return Survey(Hash(self.whole.hexdigest()), self.layout, other, tensors, self._early)
 
     def close(self) -> None:
-        """End the thread."""
+        """End the threads, and drop what was encoded early and not taken."""
+        if self._early is not None:
+            self._early.abandon()
         self._pool.shutdown()
+
+    def _distribute(self, block: memoryview, offset: int) -> list[Future[None]]:
+        """Hash a block; the tasks that still read it."""
+        self._tasks = []
+        at = 0
+        while at < len(block):
+            end, hasher = self._runs[0]
+            stop = min(len(block), end - offset, at + hasher.left)  # what was just hashed is in the cache
+            self.whole.update(block[at:stop])
+            hasher.update(block[at:stop])
+            at = stop
+            if offset + at == end:
+                self._runs.popleft()
+        return self._tasks
+
+    def _offer(self, dtype: str, digest: Hash, raw: memoryview) -> None:
+        assert self._early is not None
+        task = self._early.offer(dtype, digest, raw)
+        if task is not None:
+            self._tasks.append(task)
 
 
 def survey(source: Source, layout: Layout, progress: Progress) -> Survey:
@@ -236,23 +301,11 @@ def survey(source: Source, layout: Layout, progress: Progress) -> Survey:
     """
     surveyor = Surveyor(layout)
     try:
-        for offset in range(0, source.size, BLOCK):
+        while length := surveyor.due:
             buffer = surveyor.buffer()
-            length = min(BLOCK, source.size - offset)
-            source.read_into(offset, memoryview(buffer)[:length])
+            source.read_into(surveyor.size, memoryview(buffer)[:length])
             surveyor.take(buffer, length)
             progress.advance(length)
         return surveyor.finish()
     finally:
         surveyor.close()
-
-
-def _distribute(block: memoryview, offset: int, runs: deque[tuple[int, TensorHasher | OtherHasher]]) -> None:
-    at = 0
-    while at < len(block):
-        end, hasher = runs[0]
-        stop = min(len(block), end - offset)
-        hasher.update(block[at:stop])
-        at = stop
-        if offset + at == end:
-            runs.popleft()
