@@ -30,6 +30,7 @@ from git_lepton.store.survey import Survey, Surveyor
 from git_lepton.values import Hash
 
 _COPY: Final = 1 << 20
+_STEP: Final = 256 << 10
 
 SURVEYED_FROM: Final = 8 << 20
 """Content from this size on is surveyed while it passes, so that storing it reads the file once less."""
@@ -47,7 +48,7 @@ class Intake:
         self._surveyor: Surveyor | None = None
         self._surveyed: Survey | None = None
         self._block = bytearray()
-        self._filled = self._at = 0
+        self._at = self._filled = self._due = 0
         self._hasher = blake3()
         self._head = bytearray()
         self._text: bytearray | None = None
@@ -143,7 +144,7 @@ class Intake:
             self._at += len(part)
             self.size += len(part)
             piece = piece[len(part) :]
-            if self._at == self._filled:
+            if self._at == self._due:
                 self._confirm()
         if len(piece):
             self._hasher.update(piece)
@@ -163,30 +164,35 @@ class Intake:
         return self._surveyor is None or self._surveyor.size == self._surveyor.layout.size
 
     def _load(self) -> bool:
-        """Read the next block of the work tree's file; False at its end."""
+        """Read on in the work tree's file, as much as is still in the cache when it is compared; False at its end."""
         assert self._twin is not None
         surveyor = self._surveyor
-        self._block = surveyor.buffer() if surveyor else self._block or bytearray(_COPY)
-        due = surveyor.due if surveyor else _COPY
+        if not self._at:
+            self._block = surveyor.buffer() if surveyor else self._block or bytearray(_STEP)
+            self._due = surveyor.due if surveyor else _STEP
         try:
-            self._filled, self._at = os.preadv(self._twin, [memoryview(self._block)[:due]], self.size), 0
+            rest = memoryview(self._block)[self._at : min(self._at + _STEP, self._due)]
+            self._filled += os.preadv(self._twin, [rest], self.size)
         except OSError:
-            self._filled = self._at = 0
-        return self._filled > 0
+            return False
+        if surveyor is None:
+            self._due = self._filled
+        return self._filled > self._at
 
     def _confirm(self) -> None:
-        """All of the block came through the pipe, too."""
+        """All that was due in the block came through the pipe, too."""
         if self._surveyor is None:
             self._hasher.update(memoryview(self._block)[: self._filled])
         else:
             self._surveyor.take(self._block, self._filled)
+        self._at = self._filled = 0
 
     def _differ(self) -> None:
         """The content is not what the work tree has: keep what agreed, and from now on write down what comes."""
         if self._surveyor is not None:
             self._surveyor.close()
             self._hasher, self._surveyor = self._surveyor.whole, None
-        self._hasher.update(memoryview(self._block)[: self._at] if self._at < self._filled else b"")
+        self._hasher.update(memoryview(self._block)[: self._at])
         self._at = self._filled = 0
         self._try_spool()
 
