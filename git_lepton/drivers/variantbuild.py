@@ -75,6 +75,8 @@ class VariantBuilder:
             calibration=None if calibration is None else self._workspace.data(calibration).path,
             exclude=exclude_of(settings, recipe),
         )
+        for glob in made.unmatched if isinstance(made, Built) else ():
+            self._say(f"{settings.name}: exclude {glob!r} of {recipe} matches no tensor and no node")
         if isinstance(made, Skipped):
             variant = Variant(recipe, RECIPE_VERSION, skipped=made.reason)
         else:

@@ -197,6 +197,7 @@ def _built(recipe: str, steps: Sequence[Step], model: ModelFolder, new: Path, ou
         tensor_errors=tuple(outcome.errors),
         size_before=before,
         size_after=before - gone + sum(change.size for change in changes),
+        unmatched=tuple(outcome.unmatched),
     )
 
 

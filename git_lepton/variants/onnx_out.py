@@ -120,6 +120,18 @@ def _step(
             raise Unsuitable(f"{step} needs a safetensors model, and this one is ONNX")
 
 
+def names(model: ModelFolder) -> set[str]:
+    """Names of all nodes and weights, those that `exclude` can match."""
+    import onnx
+
+    found = set()
+    for name in folder.with_suffix(model, SUFFIX):
+        proto = onnx.load(str(model.path / name), load_external_data=False)
+        found |= {node.name for scope in graph.scopes(proto) for node in scope.nodes}
+        found |= {weight.name for weight in graph.weights(proto)}
+    return found
+
+
 def _excluded(source: Path, exclude: Sequence[str]) -> list[str]:
     import onnx
 

@@ -66,6 +66,7 @@ class Built:
         tools: versions of the packages that decide the bytes.
         tensor_errors: of every tensor whose numbers or number format changed, in file order.
         size_before, size_after: bytes of all files of the original and of the variant.
+        unmatched: globs of names to be left alone that match no tensor and no node.
     """
 
     recipe: str
@@ -75,6 +76,7 @@ class Built:
     tensor_errors: tuple[TensorError, ...]
     size_before: int
     size_after: int
+    unmatched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +132,22 @@ class Outcome:
         written: relative paths of the files that now lie in the output folder.
         dropped: relative paths of the original's files that the variant does not have.
         errors: see `Built.tensor_errors`.
+        unmatched: globs of names to be left alone that match none.
     """
 
     written: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     errors: list[TensorError] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
     """The outcome as JSON values. Infinite and NaN errors are strings, which every JSON parser reads."""
     errors = [[e.name, repr(e.relative_l2), repr(e.max_abs)] for e in outcome.errors]
-    return {"written": outcome.written, "dropped": outcome.dropped, "errors": errors}
+    return {"written": outcome.written, "dropped": outcome.dropped, "errors": errors, "unmatched": outcome.unmatched}
 
 
 def from_json(value: Mapping[str, Any]) -> Outcome:
     """The outcome of `to_json`'s values."""
     errors = [TensorError(name, float(l2), float(most)) for name, l2, most in value["errors"]]
-    return Outcome(list(value["written"]), list(value["dropped"]), errors)
+    return Outcome(list(value["written"]), list(value["dropped"]), errors, list(value["unmatched"]))

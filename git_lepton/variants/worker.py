@@ -17,6 +17,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,10 +47,25 @@ def build(request: Request) -> Outcome:
     if family is None:
         raise Unsuitable("variants are built of ONNX and safetensors models, and it has no such file")
     if family == "onnx":
-        return onnx_out.build(model, steps, new, scratch, request.exclude, calibration)
-    if steps[-1].kind in gguf_out.TYPES:
-        return gguf_out.build(model, steps, new, request.exclude)
-    return safetensors_out.build(model, steps, new, request.exclude)
+        outcome = onnx_out.build(model, steps, new, scratch, request.exclude, calibration)
+    elif steps[-1].kind in gguf_out.TYPES:
+        outcome = gguf_out.build(model, steps, new, request.exclude)
+    else:
+        outcome = safetensors_out.build(model, steps, new, request.exclude)
+    outcome.unmatched = _unmatched(model, family, request.exclude)
+    return outcome
+
+
+def _unmatched(model: ModelFolder, family: str, globs: Sequence[str]) -> list[str]:
+    """Globs that match nothing of the model, which are mistakes of spelling."""
+    if not globs:
+        return []
+    if family == "onnx":
+        names = onnx_out.names(model)
+    else:
+        sources = folder.mapped(model, folder.with_suffix(model, safetensors_out.SUFFIX))
+        names = {tensor.name for _, layout in sources for tensor in layout.tensors}
+    return [glob for glob in globs if not any(fnmatchcase(name, glob) for name in names)]
 
 
 def answer(request: Request) -> dict[str, Any]:

@@ -32,8 +32,9 @@ def test_a_build_gives_files_sizes_versions_and_the_same_bytes(tmp_path: Path) -
     (model.path / "labels.json").write_text("[1, 2]")
     model = folder_of(model.path, "model.onnx")
     before = content(model.path)
-    first = build("prune50+int8", model, tmp_path / "first")
-    second = build("prune50+int8", model, tmp_path / "deep" / "second", timeout=100)
+    exclude = ("nothing*", "w[23]", "labels.json")
+    first = build("prune50+int8", model, tmp_path / "first", exclude=exclude)
+    second = build("prune50+int8", model, tmp_path / "deep" / "second", exclude=exclude, timeout=100)
     assert isinstance(first, Built), first
     assert first == second
     assert content(tmp_path / "first") == content(tmp_path / "deep" / "second")
@@ -42,6 +43,7 @@ def test_a_build_gives_files_sizes_versions_and_the_same_bytes(tmp_path: Path) -
     assert first.files == (FileChange("model.onnx", "replaced", size),)
     assert first.size_before == sum(map(len, before.values()))
     assert first.size_after == size + 6
+    assert first.unmatched == exclude
     assert first.tools.keys() == {"numpy", "onnx", "onnxruntime"}
     assert [error.name for error in first.tensor_errors] == ["w0", "w1"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["deep", "first", "model"]
