@@ -66,8 +66,11 @@ def _check_gate(gate: GateRule, model: ModelSettings, place: Place) -> None:
     if gate.command is not None and is_function(gate.metric):
         raise place.at("metric").error("is a function, and command is given too: one of them must measure")
     if gate.direction is None and (gate.command is not None or is_function(gate.metric)):
-        why = "a command" if gate.command is not None else "a function"
-        raise place.error(f"({gate.name}) needs direction: nobody else knows of {why}", hint='direction = "higher"')
+        why = "a command" if gate.command is not None else "a function of yours"
+        raise place.error(
+            f"({gate.name}) needs direction: git-lepton cannot know which way {why} gets better",
+            hint='direction = "higher"',
+        )
     if gate.data is not None and gate.data == model.calibration:
         raise place.at("data").error("is the model's calibration data, which a gate must not judge by")
     if gate.min is not None and gate.max is not None and gate.min > gate.max:

@@ -125,7 +125,8 @@ def _command(rule: GateRule, model: Folder, data: Path | None, top: Path) -> Out
     said = done.stderr.decode(errors="replace").strip()[-_SAID:]
     if done.status:
         why = f"signal {-done.status}" if done.status < 0 else f"exit status {done.status}"
-        raise CommandError([rule.command], done.status, f"{why}: {said}" if said else why)
+        last = said.rpartition("\n")[2].strip()  # of a traceback the line that says what went wrong
+        raise CommandError([rule.command], done.status, f"{why}: {last}" if last else why)
     return _parse(printed.decode(errors="replace"), rule, top, said)
 
 

@@ -8,9 +8,10 @@ Either may return one number, or one for each example, which makes a verdict sha
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -136,13 +137,17 @@ def from_sklearn(name: str) -> Callable[..., Any]:
         module = importlib.import_module("sklearn.metrics")
     except ImportError as error:
         raise UsageError(
-            f"{name} is no metric of git-lepton's own, and scikit-learn is not installed",
-            hint="known: " + ", ".join((*METRICS, *LIKENESS, "topN", "ndcg@N")),
+            f"{name} is no metric of git-lepton's own, and scikit-learn is not installed", hint=_suggestion(name)
         ) from error
     found = getattr(module, name, None) or getattr(module, f"{name}_score", None)
     if not callable(found) or name.startswith("_"):
-        raise UsageError(
-            f"there is no metric {name!r}, in scikit-learn neither",
-            hint="known: " + ", ".join((*METRICS, *LIKENESS, "topN", "ndcg@N")),
-        )
+        raise UsageError(f"there is no metric {name!r}, in scikit-learn neither", hint=_suggestion(name, dir(module)))
     return found  # type: ignore[no-any-return]
+
+
+def _suggestion(name: str, more: Iterable[str] = ()) -> str:
+    """The metric that was meant, or all of ours; `more` are other names that would do."""
+    ours = (*METRICS, *LIKENESS, "topN", "ndcg@N")
+    theirs = (other for other in more if other.endswith(("_score", "_error", "_loss")))
+    close = difflib.get_close_matches(name, dict.fromkeys((*ours, *theirs)), n=1)
+    return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(ours)

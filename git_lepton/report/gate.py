@@ -77,9 +77,7 @@ def explanation_text(model: str, found: Explanation) -> str:
     ]
     if rows:
         lines.append(table(rows, right="lrr", header=("left alone might help", "noise", "signal"), indent=4))
-    trials = [
-        (", ".join(map(safe, t.exclude)), "passes" if t.passes else safe(t.skipped) or "fails") for t in found.trials
-    ]
+    trials = [(_first(t.exclude), "passes" if t.passes else safe(t.skipped) or "fails") for t in found.trials]
     if trials:
         lines.append(table(trials, header=("tried without", ""), indent=4))
     if found.note:
@@ -92,6 +90,11 @@ def explanation_text(model: str, found: Explanation) -> str:
         )
         lines.append(f"    git lepton gate {safe(model)} {options}")
     return "\n".join(lines)
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return safe(names[0]) + more if names else ""
 
 
 def policy_text(changes: Sequence[PolicyChange]) -> str:
@@ -182,7 +185,7 @@ def _remarks(outcome: ModelOutcome) -> Iterator[str]:
 def _suggestion(found: GateOutcome | BudgetOutcome, record: Record) -> Iterator[str]:
     """For a variant whose outputs differ too much: leave the tensor out that loses most."""
     variant = next((v for v in record.variant if v.recipe == found.variant and v.losses), None)
-    if variant is None or isinstance(found, BudgetOutcome):
+    if variant is None or isinstance(found, BudgetOutcome) or found.verdict == "not-measured":
         return
     worst = variant.losses[0]
     yield f"{safe(worst.name)} loses most ({worst.relative_l2:.2%} of its norm); to try without it:"

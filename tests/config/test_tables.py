@@ -260,7 +260,7 @@ GATE_TEXT = MODEL_TEXT + '[[model.m.gate]]\nname = "g"\ndata = "d.npz"\n'
         (GATE_TEXT + 'metric = "os.system"\n"dir\\u0001" = 1', 'unknown key model.m.gate."dir\\x01"'),
         (GATE_TEXT + 'metric = "a:b:c"', "must be the name of a metric"),
         (GATE_TEXT + 'metric = "a.b:c"', "3: model.m.gate (g) needs direction"),
-        (GATE_TEXT + 'command = "x"', "needs direction: nobody else knows of a command"),
+        (GATE_TEXT + 'command = "x"', "needs direction: git-lepton cannot know which way a command gets better"),
         (GATE_TEXT + 'command = "x\\u001b[2J"\ndirection = "lower"', "must not hold control characters"),
         (GATE_TEXT + 'command = "x"\ndirection = "lower"\nmetric = "a:b"', "one of them must measure"),
         (GATE_TEXT + "teacher = { max_kl = 1 }", "needs the model's own teacher"),

@@ -151,10 +151,15 @@ def test_a_function_that_gives_one_number_is_resampled() -> None:
     assert (lost, interval) == (1.0, Interval(1.0, 1.0))
 
 
-def test_an_unknown_metric_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="acuracy") as caught:
-        metrics.from_sklearn("acuracy")
-    assert "accuracy" in (caught.value.hint or "")
+def test_an_unknown_metric_names_the_one_that_was_meant_or_all() -> None:
+    for name, hint in (
+        ("acuracy", "did you mean 'accuracy'"),
+        ("mean_squared_eror", "'mean_squared_error'"),
+        ("q", "top"),
+    ):
+        with pytest.raises(UsageError, match=name) as caught:
+            metrics.from_sklearn(name)
+        assert hint in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("name", ["no_such_module_of_ours:f", "math:no_such", "math:pi"])
