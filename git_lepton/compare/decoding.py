@@ -2,7 +2,8 @@
 
 Decoding has two steps. `codes` turns bytes into one bit pattern an element: a view where an element has whole bytes,
 one byte each where it has fewer. `values` turns bit patterns into float64 (complex128 for complex dtypes): every dtype
-fits without rounding but the 64-bit integers, whose difference `split` keeps exact.
+fits without rounding but the 64-bit integers, whose difference `split` keeps exact. Floats of 16 bits and fewer fit a
+float32 as well.
 
 Elements of less than a byte lie as ONNX and PyTorch pack them: the first in the lowest bits, and on across bytes for
 the six-bit floats. Floats of eight bits and fewer are looked up in tables of the OCP specifications ("8-bit Floating
@@ -146,14 +147,19 @@ class Decoder:
         return found.reshape(-1, 2)[:count] if self.bits == 128 else found[:count]
 
     def values(self, codes: Codes, out: Values) -> None:
-        """Numbers of `codes`, into `out` of as many float64 or complex128."""
+        """Numbers of `codes`, into `out` of as many float64 or complex128, or float32 if that holds the dtype."""
         import numpy as np
 
         if self.dtype in _PLAIN:
             np.copyto(out, codes.reshape(-1).view(_PLAIN[self.dtype]))
         elif self.dtype == "BF16":
-            wide = WORKSPACE.array("wide", "<u4", codes.size)
-            np.copyto(out, np.left_shift(codes, 16, out=wide, dtype="<u4").view("<f4"))
+            is_single = out.dtype == np.float32
+            wide = out.view("<u4") if is_single else WORKSPACE.array("wide", "<u4", codes.size)
+            np.left_shift(codes, 16, out=wide, dtype="<u4")
+            if not is_single:
+                np.copyto(out, wide.view("<f4"))
+        elif out.dtype == np.float32:
+            np.copyto(out, _table(self.dtype)[codes], casting="same_kind")
         else:
             _table(self.dtype).take(codes, out=out, mode="clip")
 

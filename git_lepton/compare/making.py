@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ from git_lepton.compare.decoding import Decoder
 from git_lepton.compare.mergevalues import SIDES, Decision, Whose
 from git_lepton.compare.rounding import round_to
 from git_lepton.compare.sides import FileSide
-from git_lepton.compare.strategies import Block, TensorBlocks, prepare
+from git_lepton.compare.strategies import Block, TensorBlocks, needs_double, prepare
 from git_lepton.config.strategies import STRATEGIES
 from git_lepton.store.manifest import TensorLine
 from git_lepton.store.reading import in_order
@@ -64,14 +65,14 @@ class TensorBytes:
             start, at = piece.stop, at + 1
 
 
-def made(decision: Decision, files: Files) -> Iterator[memoryview | bytes]:
-    """The bytes of a tensor whose decision is "computed" or "rows", in order.
+def made(decision: Decision, files: Files, pool: ThreadPoolExecutor) -> Iterator[memoryview | bytes]:
+    """The bytes of a tensor whose decision is "computed" or "rows", in order, made on the threads of `pool`.
 
     Raises:
         MissingError, CorruptError, ChangedError: of the sides.
     """
     if decision.outcome == "computed":
-        yield from _computed(decision, files)
+        yield from _computed(decision, files, pool)
         return
     assert decision.base is not None
     assert decision.grown
@@ -80,10 +81,10 @@ def made(decision: Decision, files: Files) -> Iterator[memoryview | bytes]:
     common = _bytes_of(decision, files, trained).size
     first = SIDES.get(decision.strategy, trained)
     if decision.strategy and decision.strategy not in SIDES:
-        yield from _computed(decision, files)
+        yield from _computed(decision, files, pool)
     else:
-        yield from _copied(_bytes_of(decision, files, first), 0, common)
-    yield from _copied(grown, common, grown.size)
+        yield from _copied(_bytes_of(decision, files, first), 0, common, pool)
+    yield from _copied(grown, common, grown.size, pool)
 
 
 def keeps_rows(decision: Decision, files: Files) -> bool:
@@ -109,21 +110,21 @@ def _bytes_of(decision: Decision, files: Files, whose: Whose) -> TensorBytes:
     return TensorBytes(files[whose], line)
 
 
-def _copied(tensor: TensorBytes, start: int, stop: int) -> Iterator[memoryview | bytes]:
+def _copied(tensor: TensorBytes, start: int, stop: int, pool: ThreadPoolExecutor) -> Iterator[memoryview | bytes]:
     cuts = [start, *(p.start for p in tensor.pieces if start < p.start < stop), stop]
     ranges = [pair for pair in pairwise(cuts) if pair[0] < pair[1]]
-    return in_order(lambda at: tensor.read(*ranges[at]), range(len(ranges)))
+    return in_order(lambda at: tensor.read(*ranges[at]), range(len(ranges)), pool)
 
 
-def _computed(decision: Decision, files: Files) -> Iterator[memoryview | bytes]:
+def _computed(decision: Decision, files: Files, pool: ThreadPoolExecutor) -> Iterator[memoryview | bytes]:
     reader = _Reader(decision, files)
-    combine = prepare(decision.strategy, decision.options, reader.blocks())
+    combine = prepare(decision.strategy, decision.options, reader.blocks(pool))
     dtype = reader.decoder.dtype
 
     def one(span: int) -> bytes:
         return b"".join(round_to(dtype, combine(block)) for block in reader.load(span))
 
-    return in_order(one, range(reader.spans))
+    return in_order(one, range(reader.spans), pool)
 
 
 class _Reader:
@@ -138,15 +139,16 @@ class _Reader:
         assert decision.ours is not None
         self.decoder: Final = Decoder(decision.ours.dtype, DTYPES[decision.ours.dtype].bits)
         self._width = self.decoder.bits // 8
+        self._kind = "<f8" if self._width > 2 or needs_double(decision.strategy, decision.options) else "<f4"
         # Of a side that appended rows, those that all sides have.
         self._elements = min(tensor.size for tensor in self._tensors.values()) // self._width
         self.spans: Final = -(-self._elements // CHUNK_ELEMENTS)
         self._keeps = len(sides) * self._elements * self._width <= _KEPT
         self._kept: dict[int, dict[Whose, NDArray[np.unsignedinteger]]] = {}
 
-    def blocks(self) -> TensorBlocks:
+    def blocks(self, pool: ThreadPoolExecutor) -> TensorBlocks:
         """What strategies work on."""
-        return TensorBlocks(self._name, self._elements, self.spans, self.load)
+        return TensorBlocks(self._name, self._elements, self.spans, self.load, pool)
 
     def load(self, span: int) -> Iterator[Block]:
         """The blocks of one span; the numbers of one last until the next is asked for."""
@@ -156,7 +158,7 @@ class _Reader:
             values = {}
             for whose, found in codes.items():
                 part = found[at : at + BLOCK]
-                values[whose] = WORKSPACE.array(f"merge {whose}", "<f8", part.size)
+                values[whose] = WORKSPACE.array(f"merge {whose}", self._kind, part.size)
                 self.decoder.values(part, values[whose])
             number = (span * CHUNK_ELEMENTS + at) // BLOCK
             yield Block(number, values.get("base"), values["ours"], values["theirs"])

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -31,7 +32,7 @@ from git_lepton.formats.base import byte_size
 from git_lepton.formats.safetensors import read_metadata, write_header
 from git_lepton.progress import Progress
 from git_lepton.store.manifest import TensorLine
-from git_lepton.store.reading import in_order
+from git_lepton.store.reading import decoding_pool, in_order
 from git_lepton.store.source import FileSource
 from git_lepton.store.survey import OtherHasher, Survey, SurveyedStream, TensorHasher, gaps
 from git_lepton.values import Hash, Tensor
@@ -176,20 +177,21 @@ class MergedFile:
         fresh = [at for at, decision in enumerate(merge.kept) if decision.is_made]
         self._progress.start("merging tensors", sum(tensors[at].stop - tensors[at].start for at in fresh))
         try:
-            for at in fresh:
-                self._make(at, merge.kept[at])
+            with decoding_pool() as pool:
+                for at in fresh:
+                    self._make(at, merge.kept[at], pool)
         finally:
             self._progress.finish()
         for at, decision in enumerate(merge.kept):
             if not decision.is_made and decision.line is not None:
                 self._copies[at] = TensorBytes(self._files[decision.whose], decision.line), decision.line
 
-    def _make(self, at: int, decision: Decision) -> None:
+    def _make(self, at: int, decision: Decision, pool: ThreadPoolExecutor) -> None:
         """Make one tensor."""
         place = self.layout.tensors[at]
         hasher = TensorHasher(place.dtype, place.start, place.stop - place.start)
         end = place.start
-        for block in made(decision, self._files):
+        for block in made(decision, self._files, pool):
             _write(self._spool, end, block)
             hasher.update(memoryview(block))
             self._progress.advance(len(block))

@@ -7,8 +7,9 @@ says; the others overflow to infinity. NaN becomes the dtype's NaN where it has 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from git_lepton.codec.workspace import WORKSPACE
 from git_lepton.compare.decoding import Decoder
 from git_lepton.values import DTYPES
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    Floats: TypeAlias = NDArray[np.float64] | NDArray[np.float32]
+
 _DIRECT: Final = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
-"""Dtypes to which numpy itself rounds from float64 in one step."""
+"""Dtypes to which numpy itself rounds in one step."""
 
 _TABLED: Final = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"})
 
@@ -25,8 +28,8 @@ ROUNDED: Final = frozenset({*_DIRECT, "BF16", *_TABLED})
 """Dtypes that values can be rounded to."""
 
 
-def round_to(dtype: str, values: NDArray[np.float64]) -> bytes:
-    """Elements of `dtype` nearest to `values` (shape [n], float64), as little-endian bytes. `dtype` is in `ROUNDED`."""
+def round_to(dtype: str, values: Floats) -> bytes:
+    """Elements of `dtype` nearest to `values` (shape [n]), as little-endian bytes. `dtype` is in `ROUNDED`."""
     import numpy as np
 
     with np.errstate(over="ignore", invalid="ignore"):
@@ -34,29 +37,30 @@ def round_to(dtype: str, values: NDArray[np.float64]) -> bytes:
             return values.astype(_DIRECT[dtype]).tobytes()
         if dtype == "BF16":
             return _to_bf16(values).tobytes()
-    return _to_tabled(dtype, values).tobytes()
+    return _to_tabled(dtype, values.astype(np.float64, copy=False)).tobytes()
 
 
-def _to_bf16(values: NDArray[np.float64]) -> NDArray[np.uint16]:
-    """By way of float32; a value that the first rounding brought to the midpoint is moved off it again."""
+def _to_bf16(values: Floats) -> NDArray[np.uint16]:
+    """By way of float32; a value that the first rounding brought to the midpoint is moved off it again. Scratch."""
     import numpy as np
 
-    single = values.astype("<f4")
+    single = WORKSPACE.array("single", "<f4", values.size)
+    np.copyto(single, values, casting="same_kind")
     bits = single.view("<u4")
-    doubtful = bits.view("<u2")[::2] == 0x8000
-    if doubtful.any():
+    doubtful = np.equal(bits.view("<u2")[::2], 0x8000, out=WORKSPACE.array("doubtful", "?", values.size))
+    if values.dtype != np.float32 and doubtful.any():
         doubtful &= single.astype("<f8") != values  # most midpoints are exact
         middle = np.flatnonzero(doubtful)
         exact, near = np.abs(values[middle]), np.abs(single[middle].astype(np.float64))
         bits[middle] += (exact > near).astype("<u4")
         bits[middle] -= (exact < near).astype("<u4")
-    rounded = bits >> 16
+    rounded = np.right_shift(bits, 16, out=WORKSPACE.array("rounded", "<u4", values.size))
     rounded &= 1
     rounded += 0x7FFF
     rounded += bits
-    rounded >>= 16
-    result: NDArray[np.uint16] = rounded.astype("<u2")
-    lost = np.isnan(single)
+    result: NDArray[np.uint16] = WORKSPACE.array("result", "<u2", values.size)
+    np.right_shift(rounded, 16, out=result, casting="unsafe")
+    lost = np.isnan(single, out=doubtful)
     if lost.any():
         result[lost] = (bits[lost] >> 16).astype("<u2") | 0x40
     return result

@@ -1,4 +1,4 @@
-"""How two tensors that both sides changed become one: arithmetic on blocks, in float64.
+"""How two tensors that both sides changed become one: arithmetic on blocks, in float64, or float32 if that is the same.
 
 A strategy first looks at the whole tensor, block by block and as often as it must, and answers with a pure function of
 one block, which may then run on any thread in any order. Memory does not depend on the size of the tensor.
@@ -22,9 +22,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
+from git_lepton.codec.workspace import WORKSPACE
 from git_lepton.config.strategies import STRATEGIES, check_options
 from git_lepton.errors import UsageError
 from git_lepton.store.reading import in_order
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Values: TypeAlias = NDArray[Any]
-    """Float64, shape [n]."""
+    """Float64, or float32 where `needs_double` allows it; shape [n]."""
 
 Result = TypeVar("Result")
 
@@ -66,16 +68,19 @@ class TensorBlocks:
         elements: how many numbers it has.
         spans: into how many parts it is cut that are read at once.
         load: the blocks of one part, the same ones each time; called on any thread.
+        pool: those threads; None for fresh ones.
     """
 
     name: str
     elements: int
     spans: int
     load: Callable[[int], Iterator[Block]]
+    pool: ThreadPoolExecutor | None = None
 
     def each(self, task: Callable[[Block], Result]) -> Iterator[Result]:
         """Run `task` on every block, on a few threads; the results come in the order of the blocks."""
-        for results in in_order(lambda span: [task(block) for block in self.load(span)], range(self.spans)):
+        spans = in_order(lambda span: [task(block) for block in self.load(span)], range(self.spans), self.pool)
+        for results in spans:
             yield from results
 
 
@@ -110,9 +115,34 @@ def _first(tensor: TensorBlocks) -> Iterator[Block]:
         return
 
 
+def needs_double(strategy: str, options: Mapping[str, float]) -> bool:
+    """Whether float32 would be too narrow for elements of at most 16 bits.
+
+    Their significands have at most 11 bits. Times a weight of eight bits that is exact in float32, so that only the sum
+    is rounded; changes may cancel each other, and any other weight is rounded already.
+    """
+    return strategy != "average" or not (256 * options["weight"]).is_integer()
+
+
+def _scratch(name: str, like: Values) -> Values:
+    """Memory of a thread for a block; it lasts until the next block."""
+    return WORKSPACE.array(f"merge {name}", like.dtype.str, like.size)
+
+
 def _average(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
-    weight = options["weight"]
-    return lambda block: (1 - weight) * block.ours + weight * block.theirs
+    return _weighted(1 - options["weight"], options["weight"])
+
+
+def _weighted(ours: float, theirs: float) -> Combine:
+    """Both sides, each with its factor."""
+    import numpy as np
+
+    def combine(block: Block) -> Values:
+        result = np.multiply(block.ours, ours, out=_scratch("result", block.ours))
+        result += np.multiply(block.theirs, theirs, out=_scratch("part", block.theirs))
+        return result
+
+    return combine
 
 
 def _slerp(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
@@ -132,20 +162,26 @@ def _slerp(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
     if not abs(cosine) <= _PARALLEL:
         return _average(options, tensor)
     angle = np.arccos(cosine)
-    left, right = np.sin((1 - weight) * angle) / np.sin(angle), np.sin(weight * angle) / np.sin(angle)
-    return lambda block: left * block.ours + right * block.theirs
+    return _weighted(np.sin((1 - weight) * angle) / np.sin(angle), np.sin(weight * angle) / np.sin(angle))
 
 
 def _changes(block: Block) -> tuple[Values, Values, Values]:
-    """The base, and both changes from it."""
-    assert block.base is not None, "prepare has looked"
-    return block.base, block.ours - block.base, block.theirs - block.base
+    """The base, and both changes from it, in scratch memory."""
+    import numpy as np
+
+    base = block.base
+    assert base is not None, "prepare has looked"
+    ours, theirs = (_scratch(f"change {side}", base) for side in ("ours", "theirs"))
+    return base, np.subtract(block.ours, base, out=ours), np.subtract(block.theirs, base, out=theirs)
 
 
 def _task_arithmetic(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
     def combine(block: Block) -> Values:
         base, ours, theirs = _changes(block)
-        return base + options["scale"] * (options["ours"] * ours + options["theirs"] * theirs)
+        ours *= options["ours"]
+        theirs *= options["theirs"]
+        ours += theirs
+        return _added(base, ours, options["scale"])
 
     return combine
 
@@ -198,11 +234,12 @@ def _elect(left: Values, right: Values, options: Mapping[str, float], *, mean: b
     left_weight, right_weight = options["ours"], options["theirs"]
     one = left if left_weight == 1 else left_weight * left
     other = right if right_weight == 1 else right_weight * right
-    total: Values = one + other
-    both = one * other > 0
+    total: Values = np.add(one, other, out=_scratch("total", one))
+    winner = np.multiply(one, other, out=_scratch("winner", one))
+    both = winner > 0
     # Where the signs differ the larger one wins, and has the sign of the sum; of equal ones the positive one.
-    sizes = np.abs(one), np.abs(other)
-    winner = np.maximum(*sizes)
+    sizes = np.abs(one, out=_scratch("size of one", one)), np.abs(other, out=_scratch("size of other", other))
+    np.maximum(*sizes, out=winner)
     np.copysign(winner, total, out=winner)
     if mean and left_weight == right_weight == 1:
         total *= 0.5
@@ -243,16 +280,16 @@ class _Trim:
     quota: Mapping[int, int]
 
     def apply(self, number: int, change: Values) -> Values:
-        """The change with zeros for what does not stay."""
+        """Make zeros of what does not stay."""
         import numpy as np
 
         if not self.quota:
             return change
-        sizes = np.abs(change)
+        sizes = np.abs(change, out=_scratch("sizes", change))
         stays = sizes > self.threshold
         if quota := self.quota.get(number, 0):
             stays[np.flatnonzero(sizes == self.threshold)[:quota]] = True
-        return np.multiply(change, stays, out=sizes)
+        return np.multiply(change, stays, out=change)
 
 
 @dataclass(slots=True)
@@ -314,7 +351,10 @@ class _Search:
         """The candidates in `bits`; only their number where all are equal."""
         import numpy as np
 
-        return self.candidates_in(bits) if self.shift else int(np.count_nonzero(bits == np.uint64(self.prefix)))
+        if not self.shift:
+            return int(np.count_nonzero(bits == np.uint64(self.prefix)))
+        found = self.candidates_in(bits)
+        return found.copy() if found is bits else found
 
     def finish(self, found: list[tuple[int, NDArray[Any] | int]]) -> _Trim:
         """The trim, from what was collected of every block."""

@@ -8,9 +8,11 @@ looked at one by one, to name the one that is damaged.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -26,6 +28,16 @@ Result = TypeVar("Result")
 THREADS: Final = max(2, min(8, os.cpu_count() or 2))
 _AHEAD: Final = 4
 """Chunks decoded ahead of the consumer for each thread: at most 4 MiB each."""
+
+
+class _LatestBase(threading.local):
+    """The chunk that this thread last subtracted from, if it was checked: versions compared side by side share it."""
+
+    digest = Hash("")
+    raw = memoryview(b"")
+
+
+_LATEST: Final = _LatestBase()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +71,12 @@ class ChunkReader:
         def base(wanted: Hash) -> memoryview:
             if chunk.base is None or index.chunks[chunk.base].raw_hash != wanted:
                 raise FrameError("the frame is a delta of a chunk that the index does not name")
-            return self.chunk(index, chunk.base, check=check)
+            if _LATEST.digest == wanted:
+                return _LATEST.raw
+            raw = self.chunk(index, chunk.base, check=check)
+            if check:
+                _LATEST.digest, _LATEST.raw = wanted, raw
+            return raw
 
         try:
             header = read_header(frame)
@@ -72,13 +89,20 @@ class ChunkReader:
             ) from error
 
 
-def in_order(task: Callable[[int], Result], rows: Iterable[int]) -> Iterator[Result]:
-    """Run `task` on every row in a few threads; yield the results in the order of `rows`."""
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="decode") as pool:
+def decoding_pool() -> ThreadPoolExecutor:
+    """The threads of `in_order`, for who calls it often; to be closed."""
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
+
+
+def in_order(
+    task: Callable[[int], Result], rows: Iterable[int], pool: ThreadPoolExecutor | None = None
+) -> Iterator[Result]:
+    """Run `task` on every row in a few threads, those of `pool` if given; yield the results in the order of `rows`."""
+    with nullcontext(pool) if pool else decoding_pool() as threads:
         running: deque[Future[Result]] = deque()
         try:
             for row in rows:
-                running.append(pool.submit(task, row))
+                running.append(threads.submit(task, row))
                 if len(running) >= THREADS * _AHEAD:
                     yield running.popleft().result()
             while running:
