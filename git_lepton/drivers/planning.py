@@ -102,6 +102,7 @@ class Planner:
         self._repo = repo
         self._store = store
         self._configs: dict[str, Config] = {}
+        self._texts: dict[tuple[str, str], bytes | None] = {}
 
     def config_at(self, rev: str = STAGED) -> Config:
         """lepton.toml of `rev` or of the index; empty settings where there is none.
@@ -175,7 +176,12 @@ class Planner:
         """
         settings = plan.settings
         points = anchors if anchors is not None else candidates(self._repo, settings, parent)
-        sides = (self.side(point.label, point.commit, settings.name, settings) for point in points)
+        sides = ((point, self.side(point.label, point.commit, settings.name, settings)) for point in points)
+        point, baseline = next(((point, side) for point, side in sides if side is not None), (None, None))
+        if baseline is not None and point is not None and point.commit == parent:
+            previous: Side | None = replace(baseline, label="HEAD")
+        else:
+            previous = self.side("HEAD", parent, settings.name, settings) if parent is not None else None
         teacher = None
         if settings.teacher is not None:
             teacher = self.side(f"teacher {settings.teacher}", rev, settings.teacher)
@@ -185,8 +191,8 @@ class Planner:
             missing |= {gate.name: absent for gate in settings.gates if gate.teacher is not None}
         return replace(
             plan,
-            baseline=next((side for side in sides if side is not None), None),
-            previous=self.side("HEAD", parent, settings.name, settings) if parent is not None else None,
+            baseline=baseline,
+            previous=previous,
             teacher=teacher,
             missing=missing,
         )
@@ -204,9 +210,12 @@ class Planner:
     def record_text(self, model: str, rev: str = STAGED) -> bytes | None:
         """The text of the record of a model, valid or not; None where there is none, or a conflict."""
         path = path_of(model)
-        if rev == STAGED and any(e.stage for e in ls_files(self._repo, [f":(top,literal){path}"])):
-            return None
-        return self._read(rev, path)
+        if rev == STAGED:
+            entries = ls_files(self._repo, [f":(top,literal){path}"])
+            return None if any(e.stage for e in entries) else self._read(rev, path)
+        if (rev, path) not in self._texts:
+            self._texts[rev, path] = self._read(rev, path)
+        return self._texts[rev, path]
 
     def origins(self, settings: ModelSettings, rev: str) -> Origins:
         """What made the model, as it is at `rev`."""
