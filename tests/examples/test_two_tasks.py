@@ -1,4 +1,4 @@
-"""The example of merging shows what it promises: a merge keeps more of both tasks than a branch has of the other's."""
+"""The example of merging keeps its promise: more of both tasks than a branch has of the other's; the gate says so."""
 
 from __future__ import annotations
 
@@ -36,3 +36,5 @@ def test_a_merge_keeps_both_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         for strategy in ("task-arithmetic", "ties", "average"):
             assert found[strategy][other] > found[task][other] + 0.3
             assert found[strategy][other] > 0.8
+    verdicts = {strategy: module.judged(folder, strategy, rules) for strategy, rules in module.JUDGED.items()}
+    assert verdicts == {"ties": True, "theirs": False}
