@@ -379,22 +379,63 @@ class _Search:
         return _Trim(float(pattern.view(np.float64)), quota)
 
 
-def _trims(tensor: TensorBlocks, keep: int) -> list[_Trim]:
-    """For the change of ours and of theirs: the trim that keeps its `keep` largest magnitudes."""
+def _magnitudes(block: Block) -> Iterator[NDArray[Any]]:
+    """The bit patterns of both changes without their sign, in scratch memory."""
     import numpy as np
 
+    for change in _changes(block)[1:]:
+        yield np.abs(change, out=change).view("<u8")
+
+
+def _guessed(tensor: TensorBlocks, keep: int) -> list[_Trim] | None:
+    """The trims in one pass, if one block tells about where the thresholds are; the answer is exact or None."""
+    import numpy as np
+
+    blocks = tensor.load(tensor.spans // 2)
+    sample = [np.sort(bits) for bits in _magnitudes(next(blocks))]
+    count = sample[0].size
+    place, margin = count * (1 - keep / tensor.elements), 8 * math.sqrt(count)
+    low, high = (min(max(int(place + shift), 0), count - 1) for shift in (-margin, margin))
+    windows = [(bits[low], bits[high]) for bits in sample]
+
+    def look(block: Block) -> list[tuple[int, NDArray[Any]]]:
+        found = []
+        for bits, (least, most) in zip(_magnitudes(block), windows, strict=True):
+            inside = bits >= least
+            above = bits > most
+            inside ^= above
+            found.append((int(np.count_nonzero(above)), bits[inside]))
+        return found
+
+    counts, held = [0, 0], [0, 0]
+    pools: list[list[tuple[int, NDArray[Any] | int]]] = [[], []]
+    for number, found in tensor.each(lambda block: (block.number, look(block))):
+        for side, (above, bits) in enumerate(found):
+            counts[side] += above
+            held[side] += bits.size
+            pools[side].append((number, bits))
+        if max(held) > _COLLECT:
+            return None
+    if not all(above < keep <= above + inside for above, inside in zip(counts, held, strict=True)):
+        return None
+    return [_Search(keep - above, inside).finish(pool) for above, inside, pool in zip(counts, held, pools, strict=True)]
+
+
+def _trims(tensor: TensorBlocks, keep: int) -> list[_Trim]:
+    """For the change of ours and of theirs: the trim that keeps its `keep` largest magnitudes."""
     if keep >= tensor.elements:
         return [_Trim(0.0, {}), _Trim(0.0, {})]
-    searches = [_Search(keep, tensor.elements) for _ in range(2)]
+    return _guessed(tensor, keep) or _searched(tensor, keep)
 
-    def magnitudes(block: Block) -> Iterator[NDArray[Any]]:
-        for change in _changes(block)[1:]:
-            yield np.abs(change, out=change).view("<u8")
+
+def _searched(tensor: TensorBlocks, keep: int) -> list[_Trim]:
+    """As `_trims`, wherever the thresholds are."""
+    searches = [_Search(keep, tensor.elements) for _ in range(2)]
 
     while not all(search.is_narrow for search in searches):
 
         def count(block: Block) -> list[NDArray[Any] | None]:
-            both = zip(searches, magnitudes(block), strict=True)
+            both = zip(searches, _magnitudes(block), strict=True)
             return [None if search.is_narrow else search.count(bits) for search, bits in both]
 
         totals: list[Any] = [0, 0]
@@ -405,7 +446,7 @@ def _trims(tensor: TensorBlocks, keep: int) -> list[_Trim]:
                 search.narrow(total)
 
     def collect(block: Block) -> tuple[int, list[NDArray[Any] | int]]:
-        both = zip(searches, magnitudes(block), strict=True)
+        both = zip(searches, _magnitudes(block), strict=True)
         return block.number, [search.collect(bits) for search, bits in both]
 
     found = list(tensor.each(collect))

@@ -150,6 +150,12 @@ def test_trimming_a_tensor_that_hardly_changed_collects_nothing() -> None:
         assert (trim.threshold, trim.apply(3, ours.copy()).sum()) == (0, 1300)
 
 
+def test_trimming_where_no_block_is_like_another() -> None:
+    ours = np.random.default_rng(6).permutation(20_000) + 1.0
+    ours[:15_000].sort()
+    close(merged("ties", tensor(np.zeros_like(ours), ours, ours), density=0.15), paper_trim(ours, 0.15))
+
+
 def test_dare_drops_at_random_rescales_and_elects() -> None:
     base, ours, theirs = three(6, 200_000)
     data = tensor(base, ours, theirs, 65_536)
