@@ -33,7 +33,9 @@ Files = Mapping[Whose, FileSide]
 """The sides that are there."""
 
 BLOCK: Final = 1 << 16
-"""Elements computed at once: they fit a processor's cache. What dare-ties keeps depends on it, so it never changes."""
+"""Elements computed at once by dare-ties; what it keeps depends on it, so it never changes."""
+_CACHED: Final = 1 << 15
+"""Elements computed at once by the others: all that is made on the way fits a processor's cache."""
 _KEPT: Final = 96 << 20
 """Raw bytes of one tensor, all sides together, that are kept for a second look."""
 
@@ -139,6 +141,7 @@ class _Reader:
         assert decision.ours is not None
         self.decoder: Final = Decoder(decision.ours.dtype, DTYPES[decision.ours.dtype].bits)
         self._width = self.decoder.bits // 8
+        self._block = BLOCK if decision.strategy == "dare-ties" else _CACHED
         self._kind = "<f8" if self._width > 2 or needs_double(decision.strategy, decision.options) else "<f4"
         # Of a side that appended rows, those that all sides have.
         self._elements = min(tensor.size for tensor in self._tensors.values()) // self._width
@@ -154,13 +157,13 @@ class _Reader:
         """The blocks of one span; the numbers of one last until the next is asked for."""
         codes = self._codes(span)
         count = min(CHUNK_ELEMENTS, self._elements - span * CHUNK_ELEMENTS)
-        for at in range(0, count, BLOCK):
+        for at in range(0, count, self._block):
             values = {}
             for whose, found in codes.items():
-                part = found[at : at + BLOCK]
+                part = found[at : at + self._block]
                 values[whose] = WORKSPACE.array(f"merge {whose}", self._kind, part.size)
                 self.decoder.values(part, values[whose])
-            number = (span * CHUNK_ELEMENTS + at) // BLOCK
+            number = (span * CHUNK_ELEMENTS + at) // self._block
             yield Block(number, values.get("base"), values["ours"], values["theirs"])
 
     def _codes(self, span: int) -> dict[Whose, NDArray[np.unsignedinteger]]:

@@ -394,7 +394,7 @@ def _guessed(tensor: TensorBlocks, keep: int) -> list[_Trim] | None:
     blocks = tensor.load(tensor.spans // 2)
     sample = [np.sort(bits) for bits in _magnitudes(next(blocks))]
     count = sample[0].size
-    place, margin = count * (1 - keep / tensor.elements), 8 * math.sqrt(count)
+    place, margin = count * (1 - keep / tensor.elements), 4 * math.sqrt(count)
     low, high = (min(max(int(place + shift), 0), count - 1) for shift in (-margin, margin))
     windows = [(bits[low], bits[high]) for bits in sample]
 
