@@ -23,7 +23,10 @@ def clean(who: Person, repo: Path) -> None:
     assert who.git(repo, "status", "--porcelain") == ""
 
 
-@pytest.mark.parametrize("name", TRANSPORTS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name.endswith(("-v0", "daemon")) else name for name in TRANSPORTS],
+)
 def test_two_people_and_a_server(name: str, tmp_path: Path) -> None:
     root = tmp_path / "srv"
     root.mkdir()
@@ -138,10 +141,10 @@ def test_two_clones_push_at_once(tmp_path: Path) -> None:
     "options",
     [
         ("--depth=1",),
-        ("--single-branch",),
+        pytest.param(("--single-branch",), marks=pytest.mark.slow),
         ("--filter=blob:none",),
-        ("--filter=tree:0",),
-        ("--filter=blob:limit=1k",),
+        pytest.param(("--filter=tree:0",), marks=pytest.mark.slow),
+        pytest.param(("--filter=blob:limit=1k",), marks=pytest.mark.slow),
         ("--no-checkout",),
         ("--mirror",),
         ("--bare",),
