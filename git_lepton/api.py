@@ -40,30 +40,12 @@ from git_lepton.store import tracked
 from git_lepton.store.manifest import Manifest, TensorLine
 from git_lepton.store.store import Store
 from git_lepton.transfer import fetch
-from git_lepton.values import DTYPES, Hash
+from git_lepton.values import DTYPES, NUMPY, Hash
 
 if TYPE_CHECKING:
     import numpy
 
     Array = numpy.ndarray[Any, Any]
-
-_NUMPY: Final = {
-    "BOOL": "?",
-    "U8": "u1",
-    "I8": "i1",
-    "U16": "<u2",
-    "I16": "<i2",
-    "U32": "<u4",
-    "I32": "<i4",
-    "U64": "<u8",
-    "I64": "<i8",
-    "F16": "<f2",
-    "F32": "<f4",
-    "F64": "<f8",
-    "C64": "<c8",
-    "C128": "<c16",
-}
-"""Element types that numpy has, as numpy spells them."""
 
 _ML_DTYPES: Final = {
     "BF16": ("bfloat16", "<u2"),
@@ -364,8 +346,8 @@ def _numpy_array(line: TensorLine, data: bytes, shape: tuple[int, ...]) -> Array
     """The array over a copy of `data`, so that it can be written to."""
     import numpy as np
 
-    if line.dtype in _NUMPY:
-        dtype = np.dtype(_NUMPY[line.dtype])
+    if line.dtype in NUMPY:
+        dtype = np.dtype(NUMPY[line.dtype])
     elif line.dtype in _ML_DTYPES:
         dtype = _ml_dtype(*_ML_DTYPES[line.dtype])
     else:

@@ -5,6 +5,7 @@ Nothing here does I/O or imports anything outside the standard library.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NewType
 
@@ -61,6 +62,25 @@ DTYPES: Final[dict[str, DType]] = {
     )
 }
 """Element types whose width is known. Any other dtype name (GGUF block types, packed varints) is opaque bytes."""
+
+
+NUMPY: Final[Mapping[str, str]] = {
+    "BOOL": "?",
+    "U8": "u1",
+    "I8": "i1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "U64": "<u8",
+    "I64": "<i8",
+    "F16": "<f2",
+    "F32": "<f4",
+    "F64": "<f8",
+    "C64": "<c8",
+    "C128": "<c16",
+}
+"""Element types that numpy has, as numpy spells them, in the byte order of weight files."""
 
 
 @dataclass(frozen=True, slots=True)

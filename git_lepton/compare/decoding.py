@@ -20,7 +20,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from git_lepton.codec.workspace import WORKSPACE
-from git_lepton.values import DTYPES
+from git_lepton.values import DTYPES, NUMPY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,24 +72,6 @@ _TINY: Final = {
     "F6_E3M2": _Tiny(3, 2, 3, "finite"),
     "F4": _Tiny(2, 1, 1, "finite"),
 }
-_PLAIN: Final = {
-    "BOOL": "?",
-    "U8": "<u1",
-    "I8": "<i1",
-    "U16": "<u2",
-    "I16": "<i2",
-    "U32": "<u4",
-    "I32": "<i4",
-    "U64": "<u8",
-    "I64": "<i8",
-    "F16": "<f2",
-    "F32": "<f4",
-    "F64": "<f8",
-    "C64": "<c8",
-    "C128": "<c16",
-}
-"""Dtypes that numpy has, as it names them."""
-
 _INTEGERS: Final = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "I4", "U4", "I2", "U2"})
 _MANTISSA: Final = {"F16": 10, "BF16": 7, "F32": 23, "F64": 52}
 
@@ -150,8 +132,8 @@ class Decoder:
         """Numbers of `codes`, into `out` of as many float64 or complex128, or float32 if that holds the dtype."""
         import numpy as np
 
-        if self.dtype in _PLAIN:
-            np.copyto(out, codes.reshape(-1).view(_PLAIN[self.dtype]))
+        if self.dtype in NUMPY:
+            np.copyto(out, codes.reshape(-1).view(NUMPY[self.dtype]))
         elif self.dtype == "BF16":
             is_single = out.dtype == np.float32
             wide = out.view("<u4") if is_single else WORKSPACE.array("wide", "<u4", codes.size)
@@ -167,7 +149,7 @@ class Decoder:
         """High and low halves of 64-bit integers, each exact in float64: value = high * 2**32 + low."""
         import numpy as np
 
-        whole = codes.view(_PLAIN[self.dtype])
+        whole = codes.view(NUMPY[self.dtype])
         return (whole >> 32).astype(np.float64), (codes & 0xFFFFFFFF).astype(np.float64)
 
 

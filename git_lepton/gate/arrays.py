@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from git_lepton.errors import FormatError, UsageError
 from git_lepton.formats import safetensors
+from git_lepton.values import NUMPY
 
 if TYPE_CHECKING:
     import numpy
@@ -17,20 +18,8 @@ if TYPE_CHECKING:
     Array = numpy.ndarray[Any, Any]
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-_DTYPES: Final[Mapping[str, str]] = {
-    "BOOL": "?",
-    "U8": "u1",
-    "I8": "i1",
-    "U16": "<u2",
-    "I16": "<i2",
-    "U32": "<u4",
-    "I32": "<i4",
-    "U64": "<u8",
-    "I64": "<i8",
-    "F16": "<f2",
-    "F32": "<f4",
-    "F64": "<f8",
-}
+_DTYPES: Final = {name: spelled for name, spelled in NUMPY.items() if not spelled.startswith("<c")}
+"""Examples are real numbers."""
 
 
 def read(path: Path) -> dict[str, Array]:
