@@ -22,6 +22,8 @@ from git_lepton.errors import LeptonError, UsageError
 from git_lepton.values import Hash, Oid
 
 LOCK: Final = "agent.lock"
+LOCK_SECONDS: Final = 1.0
+"""A child that a killed agent had just forked holds its lock until it becomes git."""
 
 
 class Engine:
@@ -38,7 +40,7 @@ class Engine:
         self.last_poll = 0.0
         self.last_success = 0.0
         self.reachable = True
-        self._lock = atomic.Lock(settings.state / LOCK, timeout=0)
+        self._lock = atomic.Lock(settings.state / LOCK, timeout=LOCK_SECONDS)
 
     def start(self) -> None:
         """Take the state folder, and serve what served last. No network.
