@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from git_lepton.cli.releasing import MOVE_EXITS, move_options, moving, why_option
-from git_lepton.cli.verb import Verb, json_option, quiet_option
+from git_lepton.cli.releasing import MOVE_EXITS, Asked, move_options, moving
+from git_lepton.cli.verb import Verb
 from git_lepton.release import proposals
 
 
@@ -21,32 +19,10 @@ from git_lepton.release import proposals
 )
 @click.argument("model")
 @click.argument("channel")
-@why_option
-@move_options
-@json_option
-@quiet_option
-def command(
-    model: str,
-    channel: str,
-    why: str,
-    push: bool,
-    sign: bool | None,
-    allowed_signers: Path | None,
-    as_json: bool,
-    quiet: bool,
-) -> int:
+@move_options()
+def command(asked: Asked, model: str, channel: str) -> int:
     """Let agents keep what they have, whatever that is.
 
     Promotions are refused until 'git lepton resume' or a rollback ends the halt.
     """
-    return moving(
-        "halt",
-        model,
-        lambda desk, wish: proposals.halt(desk, channel, wish),
-        why=why,
-        push=push,
-        sign=sign,
-        allowed_signers=allowed_signers,
-        as_json=as_json,
-        quiet=quiet,
-    )
+    return moving("halt", model, lambda desk, wish: proposals.halt(desk, channel, wish), asked)

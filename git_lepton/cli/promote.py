@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from git_lepton.cli.releasing import MOVE_EXITS, expires_option, move_options, moving, why_option
-from git_lepton.cli.verb import Verb, json_option, quiet_option
+from git_lepton.cli.releasing import MOVE_EXITS, Asked, expires_option, move_options, moving
+from git_lepton.cli.verb import Verb
 from git_lepton.errors import UsageError
 from git_lepton.release import proposals
 from git_lepton.release.names import LIKE_VERSION, Version, split_spec
@@ -25,26 +23,12 @@ from git_lepton.release.names import LIKE_VERSION, Version, split_spec
 )
 @click.argument("spec", metavar="MODEL[@vVERSION]")
 @click.argument("channel")
-@why_option
-@click.option("--ring", default="100%", metavar="PERCENT", help="Share of agents that follow, by a stable hash.")
-@expires_option
-@click.option("--pin", is_flag=True, help="Later promotions are refused until somebody resumes the channel.")
-@move_options
-@json_option
-@quiet_option
-def command(
-    spec: str,
-    channel: str,
-    why: str,
-    ring: str,
-    expires: str | None,
-    pin: bool,
-    push: bool,
-    sign: bool | None,
-    allowed_signers: Path | None,
-    as_json: bool,
-    quiet: bool,
-) -> int:
+@move_options(
+    click.option("--ring", default="100%", metavar="PERCENT", help="Share of agents that follow, by a stable hash."),
+    expires_option,
+    click.option("--pin", is_flag=True, help="Later promotions are refused until somebody resumes the channel."),
+)
+def command(asked: Asked, spec: str, channel: str, ring: str, expires: str | None, pin: bool) -> int:
     """Let agents run a version of a model.
 
     Without a version, what the channel before this one has is taken (after = "staging" in lepton.toml), else the
@@ -61,12 +45,7 @@ def command(
         "promote",
         model,
         lambda desk, wish: proposals.promote(desk, Version.parse(version) if version else None, channel, wish, pin=pin),
-        why=why,
-        push=push,
-        sign=sign,
-        allowed_signers=allowed_signers,
-        as_json=as_json,
-        quiet=quiet,
+        asked,
         ring=_percent(ring),
         expires=expires,
     )

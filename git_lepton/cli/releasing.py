@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import click
 
 from git_lepton.cli.context import note, print_json, progress, repository, say
 from git_lepton.cli.remote import settle_store_url
+from git_lepton.cli.verb import json_option, quiet_option
 from git_lepton.errors import (
     EXIT_GATE_FAILED,
     EXIT_INCONCLUSIVE,
@@ -42,34 +46,74 @@ signers_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Whose signatures count (default: gpg.ssh.allowedSignersFile).",
 )
-why_option = click.option("-m", "--message", "why", required=True, metavar="WHY", help="Why; it goes into the tag.")
 expires_option = click.option(
     "--expires", metavar="TIME", help="Agents follow no longer than this: 36h, 30d (default: the channel's policy)."
 )
 
+Command = Callable[..., int]
+Option = Callable[[Command], Command]
 
-def move_options(command: Callable[..., int]) -> Callable[..., int]:
-    """The options of every move."""
-    for option in (signers_option, sign_option, push_option):
-        command = option(command)
-    return command
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the options say that every move has.
+
+    Attributes:
+        why: goes into the tag.
+        push: carry it out.
+        sign: make a signed tag; None for what git does by default.
+        allowed_signers: whose signatures count; None for git's own file.
+        as_json: print JSON.
+        quiet: show no progress bar.
+    """
+
+    why: str
+    push: bool
+    sign: bool | None
+    allowed_signers: Path | None
+    as_json: bool
+    quiet: bool
+
+
+def move_options(*own: Option, needs_why: bool = True) -> Option:
+    """The options of every move around those of one's own; the command gets the former as `Asked`, before all else."""
+    why = None if needs_why else ""
+    options: tuple[Option, ...] = (
+        click.option(
+            "-m", "--message", "why", required=needs_why, default=why, metavar="WHY", help="Why; it goes into the tag."
+        ),
+        *own,
+        push_option,
+        sign_option,
+        signers_option,
+        json_option,
+        quiet_option,
+    )
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def collected(**given: Any) -> int:
+            asked = Asked(**{field.name: given.pop(field.name) for field in fields(Asked)})
+            return command(asked, **given)
+
+        decorated: Command = collected
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
 def moving(
     verb: str,
     model: str,
     propose: Callable[[Desk, Wish], Proposal],
+    asked: Asked,
     *,
-    why: str,
-    push: bool,
-    sign: bool | None,
-    allowed_signers: Path | None,
-    as_json: bool,
-    quiet: bool,
     ring: int = 100,
     expires: str | None = None,
 ) -> int:
-    """Ask the remote, show what a move would do, and with `push` do it.
+    """Ask the remote, show what a move would do, and do it if that is asked.
 
     Returns:
         0 when it was done, or could be; else the exit code of what stands in the way.
@@ -80,24 +124,24 @@ def moving(
     repo = repository()
     settle_store_url(repo, tell=False)
     wish = Wish(
-        why=why,
+        why=asked.why,
         by=identity(repo),
-        sign=signs_by_default(repo) if sign is None else sign,
+        sign=signs_by_default(repo) if asked.sign is None else asked.sign,
         now=time.time(),
         ring=ring,
         expires=None if expires is None else duration(expires),
-        trust=trust_of(repo, allowed_signers),
+        trust=trust_of(repo, asked.allowed_signers),
     )
-    with Store(repo, progress=progress(quiet)) as store:
+    with Store(repo, progress=progress(asked.quiet)) as store:
         desk = Desk(store, model, release_remote(repo))
         proposal = propose(desk, wish)
         name = f"{proposal.plan.move.model}@{proposal.plan.move.channel}"
         code = proposal.exit_code
-        go = push and code == EXIT_OK and not proposal.is_there
-        if not as_json:
+        go = asked.push and code == EXIT_OK and not proposal.is_there
+        if not asked.as_json:
             say(proposal_text(proposal))
         moved = carry_out(desk, proposal, wish) if go else None
-    if as_json:
+    if asked.as_json:
         print_json(verb, proposal_fields(proposal, moved=moved))
     elif moved is not None:
         assert moved.move is not None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from git_lepton.cli.releasing import MOVE_EXITS, expires_option, move_options, moving, why_option
-from git_lepton.cli.verb import Verb, json_option, quiet_option
+from git_lepton.cli.releasing import MOVE_EXITS, Asked, expires_option, move_options, moving
+from git_lepton.cli.verb import Verb
 from git_lepton.errors import UsageError
 from git_lepton.release import proposals
 from git_lepton.release.names import Version
@@ -24,26 +22,12 @@ from git_lepton.release.names import Version
 )
 @click.argument("model")
 @click.argument("channel")
-@why_option
-@click.option("--to", metavar="VERSION", help="A version that the channel has served.")
-@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="So many releases back (default: 1).")
-@expires_option
-@move_options
-@json_option
-@quiet_option
-def command(
-    model: str,
-    channel: str,
-    why: str,
-    to: str | None,
-    steps: int | None,
-    expires: str | None,
-    push: bool,
-    sign: bool | None,
-    allowed_signers: Path | None,
-    as_json: bool,
-    quiet: bool,
-) -> int:
+@move_options(
+    click.option("--to", metavar="VERSION", help="A version that the channel has served."),
+    click.option("--steps", type=click.IntRange(min=1), metavar="N", help="So many releases back (default: 1)."),
+    expires_option,
+)
+def command(asked: Asked, model: str, channel: str, to: str | None, steps: int | None, expires: str | None) -> int:
     """Let agents run an earlier release of a channel again.
 
     A rollback is a new move with the next number, so that agents follow it, to exactly the files that were signed when
@@ -57,11 +41,6 @@ def command(
         "rollback",
         model,
         lambda desk, wish: proposals.rollback(desk, channel, wish, to=version, steps=steps or 1),
-        why=why,
-        push=push,
-        sign=sign,
-        allowed_signers=allowed_signers,
-        as_json=as_json,
-        quiet=quiet,
+        asked,
         expires=expires,
     )
