@@ -218,12 +218,18 @@ def test_a_critical_channel_wants_the_word_of_ci_where_a_gate_is_left_to_it(team
 
 
 def test_a_channel_serves_its_variant(team: Team) -> None:
-    rules = RULES.replace("[[", 'variants = ["int8"]\n[[', 1) + '[channel.edge]\nvariant = "int8"\n'
+    edge = '[channel.edge]\nvariant = "int8"\n'
+    rules = RULES.replace("[[", 'variants = ["int8"]\n[[', 1) + edge
     team.ada.commit_model(1, rules=rules, outcomes=PASSED)
     refused = team.run(team.ada, "tag", "digits", "1.0.0")
     assert (refused.status, "it lists other variants" in refused.out) == (5, True)
+    team.ada.commit_model(2, rules=RULES + '[model.letters]\nmain = "letters.onnx"\nvariants = ["int8"]\n' + edge)
+    team.ada.git("push", "-q", "origin", "main")
+    team.must(team.ada, "tag", "digits", "1.0.0")
+    refused = team.run(team.ada, "promote", "digits@v1.0.0", "edge", "-m", "go", "--push")
+    assert (refused.status, "no variant int8" in refused.out) == (5, True)
     both = (*PASSED, Outcome("accuracy", "int8", "pass"))
-    team.ada.commit_model(2, rules=rules, outcomes=both, int8=True)
+    team.ada.commit_model(3, rules=rules, outcomes=both, int8=True)
     team.ada.git("push", "-q", "origin", "main")
     team.must(team.ada, "tag", "digits", "1.1.0")
     answer = team.must(team.ada, "promote", "digits", "edge", "-m", "go", "--push", "--json").json
