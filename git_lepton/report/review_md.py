@@ -48,11 +48,11 @@ MARKER: Final = "<!-- git-lepton report -->"
 MAX_CHARACTERS: Final = 60_000
 _MOST_ALARMS: Final = 10
 _MOST_TENSORS: Final = 1_000
-_LONGEST_SUMMARY: Final = 2_000
+_LONGEST_PROSE: Final = 2_000
 _FRAME: Final = 4_000
 """Room kept for headings, the last lines and the heads of tables."""
 _CODE_ESCAPES: Final = {ord("`"): "\\x60", ord("|"): "\\x7c"}
-_PROSE_MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|~&$^!]")
+_PROSE_MARKUP: Final = {ord(char): f"&#{ord(char)};" for char in "\\`*_{}[]<>|~&$^!"}
 _PROSE_LINKS: Final = re.compile(r"@|#(?=\d)(?!\d+;)|:(?=//)|www(?=\.)")
 
 
@@ -95,9 +95,7 @@ class _Section:
 
 def comment(report: ReviewReport, limit: int = MAX_CHARACTERS) -> str:
     """The comment, shorter than `limit` characters, ending with a line end."""
-    summary = report.comparison.summary
-    short = summary if len(summary) <= _LONGEST_SUMMARY else f"{summary[:_LONGEST_SUMMARY]}…"
-    head = [MARKER, f"### Models: {code(sides(report))}", "", f"**{prose(short)}**", ""]
+    head = [MARKER, f"### Models: {code(sides(report))}", "", f"**{prose(report.comparison.summary)}**", ""]
     warnings = alarms(report)
     head += [line for alarm in warnings[:_MOST_ALARMS] for line in (f"⚠ {prose(alarm)}", "")]
     room = limit - _FRAME - sum(len(line) + 1 for line in head)
@@ -126,9 +124,9 @@ def code(text: str) -> str:
 
 
 def prose(text: str) -> str:
-    """Text as text: nothing in it is markup, a link, a mention or a reference."""
-    marked = _PROSE_MARKUP.sub(lambda match: f"&#{ord(match.group())};", revealed(text))
-    return _PROSE_LINKS.sub(r"\g<0><!-- -->", marked)
+    """Text as text: nothing in it is markup, a link, a mention or a reference; a very long one loses its end."""
+    short = text if len(text) <= _LONGEST_PROSE else f"{text[:_LONGEST_PROSE]}…"
+    return _PROSE_LINKS.sub(r"\g<0><!-- -->", revealed(short).translate(_PROSE_MARKUP))
 
 
 def _sections(report: ReviewReport) -> list[_Section]:
@@ -181,13 +179,13 @@ def _layers(report: ReviewReport) -> _Section:
 
 def _facts(report: ReviewReport) -> _Section:
     several = len(report.models) > 1
+    facts = [(model.change.path, fact) for model in report.models for fact in model.change.facts]
     rows = []
-    for model in report.models:
-        for fact in model.change.facts:
-            file = (code(model.change.path),) if several else ()
-            rows.append((*file, prose(fact.topic), *map(_fact_code, (fact.key, fact.before, fact.after))))
+    for path, fact in facts[:50]:
+        file = (code(path),) if several else ()
+        rows.append((*file, prose(fact.topic), *map(_fact_code, (fact.key, fact.before, fact.after))))
     columns = (*(("file",) if several else ()), "what", "which", "before", "after")
-    return _Section("Beside the tensors", "fact", columns, rows[:50], len(rows))
+    return _Section("Beside the tensors", "fact", columns, rows, len(facts))
 
 
 def _fact_code(text: str | None) -> str:

@@ -118,7 +118,6 @@ def test_a_comment_is_never_too_long_for_a_host(tensors: int) -> None:
     assert set(Outline(rendered(text)).tags) <= ALLOWED
 
 
-@pytest.mark.slow
 def test_a_comment_of_the_worst_names_is_not_too_long_either() -> None:
     names = [f"{n}" + "|\u202e" * 5_000 for n in range(1_000)]
     facts = [FactChange(name, name, name, name) for name in names]
