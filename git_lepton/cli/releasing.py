@@ -77,11 +77,10 @@ class Asked:
 
 def move_options(*own: Option, needs_why: bool = True) -> Option:
     """The options of every move around those of one's own; the command gets the former as `Asked`, before all else."""
-    why = None if needs_why else ""
+    # click takes `default=None` for an answer, so an option that is required must not have it.
+    absent = {"required": True} if needs_why else {"default": ""}
     options: tuple[Option, ...] = (
-        click.option(
-            "-m", "--message", "why", required=needs_why, default=why, metavar="WHY", help="Why; it goes into the tag."
-        ),
+        click.option("-m", "--message", "why", metavar="WHY", help="Why; it goes into the tag.", **absent),
         *own,
         push_option,
         sign_option,

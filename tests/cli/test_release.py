@@ -150,6 +150,12 @@ def test_a_plan_changes_nothing(team: Team) -> None:
     assert before == after
 
 
+def test_a_move_without_a_reason_is_refused(team: Team) -> None:
+    for words in (("promote", "digits@v1.0.0", "prod"), ("rollback", "digits", "prod"), ("halt", "digits", "prod")):
+        refused = team.run(team.ada, *words, "--push")
+        assert (refused.status, "'-m'" in refused.err) == (2, True)
+
+
 def test_missing_weights_and_version_tag_go_first(team: Team) -> None:
     team.ada.commit_model(1)
     team.ada.git("push", "-q", "--no-verify", "origin", "main")
@@ -542,6 +548,7 @@ def test_names_are_told_apart(team: Team) -> None:
     assert team.run(team.ada, "promote", "digits@prod", "staging", "-m", "x").status == 2
     assert team.run(team.ada, "promote", "digits@v9.9.9", "staging", "-m", "x").status == 2
     assert team.run(team.ada, "verify", "digits@v1.0.0").status == 2
+    assert "Missing option '-m'" in team.run(team.ada, "promote", "digits", "staging").err
     assert team.run(team.ada, "promote", "digits", "staging", "-m", "Lepton-Seq: 9", "--push").status == 2
     assert team.must(team.ada, "log", "-n", "1").out.startswith(team.ada.git("rev-parse", "--short=10", "HEAD")[:7])
     assert str(Version.parse("1.0.0")) in team.must(team.ada, "promote", "digits", "staging", "-m", "of HEAD").out
