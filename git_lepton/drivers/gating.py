@@ -257,9 +257,9 @@ class Gating:
         """Before a long run: what it does, what it needs, how long the last one took."""
         settings = plan.settings
         against = f"against {plan.baseline.label}" if plan.baseline else "for the first time"
-        needs = f"{(plan.disk + (1 << 20) - 1) >> 20} MiB of disk for a while"
+        needs = f"{(plan.disk + (1 << 20) - 1) >> 20} MiB of disk"
         try:
-            last = f"; the last one took {float(self._times()[settings.name]):.1f} s"
+            last = f"; last time {float(self._times()[settings.name]):.1f} s"
         except (KeyError, TypeError, ValueError):
             last = ""
         self._say(f"{settings.name}: judging {against}; needs {needs}{last}")

@@ -10,7 +10,8 @@ from tests.support import git
 
 
 def test_demo(lepton: Lepton, env: dict[str, str], tmp_path: Path) -> None:
-    answer = lepton("demo", "--keep", str(tmp_path / "demo"))
+    folder = str(tmp_path / "demo")
+    answer = lepton("demo", "--keep", folder)
     assert answer.status == 0, answer.out + answer.err
     assert "   NO  " not in answer.out
     assert "Every claim held." in answer.out
@@ -20,8 +21,10 @@ def test_demo(lepton: Lepton, env: dict[str, str], tmp_path: Path) -> None:
     assert "the merge commit has its record now" in answer.out
     assert "went back to 1.0.0 by itself" in answer.out
     assert "rollback 1.1.0 -> 1.0.0" in answer.out
-    assert git(tmp_path / "demo" / "work", "rev-list", "--count", "HEAD") == "10"
-    again = lepton("demo", "--keep", str(tmp_path / "demo"))
+    told = [line for line in answer.out.splitlines() if folder not in line and "lepton_model_info{" not in line]
+    assert not [line for line in told if len(line) > 120], "paths and metrics are as long as they are"
+    assert git(Path(folder, "work"), "rev-list", "--count", "HEAD") == "10"
+    again = lepton("demo", "--keep", folder)
     assert (again.status, "is there already" in again.err) == (2, True)
 
 
