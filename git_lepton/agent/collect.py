@@ -24,8 +24,9 @@ from git_lepton.config.reading import parse
 from git_lepton.config.store import FILE_NAME
 from git_lepton.errors import FrameError, LeptonError, ManifestError, UsageError
 from git_lepton.git.lstree import TreeItem, ls_tree
-from git_lepton.record import bundle, record
+from git_lepton.record import bundle, locating, record
 from git_lepton.record.bundle import Bundle, BundleFile
+from git_lepton.record.globs import matcher
 from git_lepton.record.record import path_of
 from git_lepton.record.values import Record
 from git_lepton.store.store import Store
@@ -162,12 +163,12 @@ def _from_settings(mirror: Mirror, store: Store, wanted: Wanted) -> tuple[_Conte
         if settings is None or wanted.variant:
             what = f"variant {wanted.variant} of {wanted.model}" if settings else f"model {wanted.model}"
             raise refused("record", f"commit {wanted.commit[:12]} has no record, and lepton.toml no {what}")
-        matches = bundle.matcher(settings.files)
+        matches = matcher(settings.files)
         prefix = f"{settings.root}/" if settings.root else ""
         found = _files_of(mirror, wanted.commit, settings.root)
         blobs = [i.oid for p, i in found.items() if p.startswith(prefix) and matches(p.removeprefix(prefix))]
         received += mirror.fetch_blobs(store.objects, blobs)
-        located = bundle.at(mirror.repo, store.objects, settings, wanted.commit)
+        located = locating.at(mirror.repo, store.objects, settings, wanted.commit)
     except (UsageError, FrameError, ManifestError) as error:
         raise refused("bundle", f"commit {wanted.commit[:12]}: {error.message}") from error
     if not located.parts or (wanted.bundle is not None and located.bundle.hash != wanted.bundle):
@@ -195,7 +196,7 @@ def _checked_item(item: TreeItem | None, file: BundleFile) -> TreeItem:
 def _plain_blob(store: Store, file: BundleFile, item: TreeItem) -> Oid | None:
     """The blob itself when it is the file; None when it is a manifest of it."""
     try:
-        part = bundle.locate(store.repo, store.objects, file.path, file.path, item.mode, item.oid)
+        part = locating.locate(store.repo, store.objects, file.path, file.path, item.mode, item.oid)
     except (ManifestError, FrameError) as error:
         raise refused("manifest", error.message) from error
     if part.file != file:

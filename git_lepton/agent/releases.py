@@ -27,7 +27,8 @@ from git_lepton import atomic
 from git_lepton.agent.content import check_files
 from git_lepton.agent.values import Release
 from git_lepton.errors import CorruptError, LeptonError
-from git_lepton.record.bundle import Bundle, BundleFile, make, of_file, of_folder, parse_line
+from git_lepton.record.bundle import Bundle, BundleFile, make, parse_line
+from git_lepton.record.locating import of_file, of_folder
 from git_lepton.store.store import Store
 from git_lepton.values import Hash
 

@@ -20,7 +20,7 @@ from git_lepton.compare.sides import Side, at_revision
 from git_lepton.compare.values import Comparison
 from git_lepton.errors import EXIT_NOT_MEASURED, EXIT_OK, EXIT_REFUSED, FrameError, UsageError
 from git_lepton.git.repo import Repo
-from git_lepton.record.bundle import entries
+from git_lepton.record.locating import entries
 from git_lepton.record.record import FOLDER, parse
 from git_lepton.record.values import Record
 from git_lepton.report import html

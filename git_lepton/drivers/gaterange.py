@@ -33,8 +33,9 @@ from git_lepton.gate.values import DataFile, worst
 from git_lepton.gate.verdicts import GateVerdict, gate_hash
 from git_lepton.git.lstree import rev_parse
 from git_lepton.git.repo import Repo
-from git_lepton.record import bundle, provenance
-from git_lepton.record.bundle import Part
+from git_lepton.record import locating, provenance
+from git_lepton.record.globs import matcher
+from git_lepton.record.locating import Part
 from git_lepton.record.record import FOLDER
 from git_lepton.record.values import Outcome, Record, Variant
 from git_lepton.store.store import Store
@@ -237,7 +238,7 @@ class RangeJudge:
             earlier = before.get(gate.name)
             if earlier is None or earlier.data is None or gate.data is None:
                 continue
-            then = bundle.part_at(self._repo, self._store.objects, earlier.data, self._before)
+            then = locating.part_at(self._repo, self._store.objects, earlier.data, self._before)
             now = data.get(gate.name)
             if then is None or (now is not None and _digest(now) == then.file.blake3):
                 continue
@@ -299,10 +300,10 @@ class RangeJudge:
 
 def _needed(models: Sequence[ModelSettings]) -> Callable[[str], bool]:
     """Whether a path belongs to one of these models, or to what they are judged on."""
-    matchers = [(f"{model.root}/" if model.root else "", bundle.matcher(model.files)) for model in models]
+    matchers = [(f"{model.root}/" if model.root else "", matcher(model.files)) for model in models]
     named = {path for model in models for path in (model.calibration, *(gate.data for gate in model.gates))}
     origins = [glob for m in models for kind in provenance.KINDS for glob in getattr(m.provenance, kind)]
-    is_origin = bundle.matcher(origins)
+    is_origin = matcher(origins)
 
     def wanted(path: str) -> bool:
         inside = any(path.startswith(root) and match(path.removeprefix(root)) for root, match in matchers)

@@ -29,9 +29,10 @@ from git_lepton.gate.standby import Standby
 from git_lepton.gate.values import DataFile, Folder, JudgeRequest, ModelOutcome, Skipped
 from git_lepton.gate.workspace import Workspace
 from git_lepton.git.repo import Repo
-from git_lepton.record import bundle
+from git_lepton.record import locating
 from git_lepton.record import record as record_text
-from git_lepton.record.bundle import BundleFile, Part
+from git_lepton.record.bundle import BundleFile
+from git_lepton.record.locating import Part
 from git_lepton.record.plain import from_plain, to_plain
 from git_lepton.record.rules import canonical, rules_hash
 from git_lepton.record.values import Anchor, Origins, Record, Variant
@@ -212,7 +213,7 @@ class Gating:
         """Examples for the agent, with the answers of the model and its variants, as a stored version."""
         path = self._workspace.folder("golden") / GOLDEN
         write_golden(request, path, progress=self._store.progress)
-        file = bundle.of_file(path, GOLDEN)
+        file = locating.of_file(path, GOLDEN)
         with FileSource(path) as source:
             self._store.add(source, GOLDEN, file_hash=file.blake3)
         return replace(file, mode=0o100644)

@@ -21,8 +21,8 @@ from git_lepton.gate.anchor import AnchorPoint, candidates
 from git_lepton.gate.values import DataFile
 from git_lepton.git.indexfile import ls_files
 from git_lepton.git.repo import Repo
-from git_lepton.record import bundle, provenance
-from git_lepton.record.bundle import LocatedBundle, Part
+from git_lepton.record import locating, provenance
+from git_lepton.record.locating import LocatedBundle, Part
 from git_lepton.record.record import parse, path_of
 from git_lepton.record.rules import fault
 from git_lepton.record.values import Merged, Origins, Record
@@ -131,7 +131,7 @@ class Planner:
             settings = fallback
         if settings is None:
             return None
-        located = bundle.at(self._repo, self._store.objects, settings, rev)
+        located = locating.at(self._repo, self._store.objects, settings, rev)
         return Side(label, settings, located) if located.parts else None
 
     def plan(self, settings: ModelSettings, *, rev: str = STAGED) -> Plan | None:
@@ -141,7 +141,7 @@ class Planner:
             LeptonError: a file of the model makes no sense.
         """
         objects = self._store.objects
-        here = bundle.at(self._repo, objects, settings, rev)
+        here = locating.at(self._repo, objects, settings, rev)
         if not here.parts:
             return None
         if settings.main != "." and here.bundle.file(settings.main) is None:
@@ -150,7 +150,7 @@ class Planner:
                 f"{list(settings.files)!r} under {settings.root or 'the top'}"
             )
         data, missing = self._data(settings, rev)
-        calibration = bundle.part_at(self._repo, objects, settings.calibration, rev) if settings.calibration else None
+        calibration = locating.part_at(self._repo, objects, settings.calibration, rev) if settings.calibration else None
         plan = Plan(settings, here, data=data, missing=missing, calibration=calibration)
         record, why = self.record_at(settings.name, rev)
         return replace(plan, record=record, fault=why or (fault_of(record, plan) if record is not None else ""))
@@ -231,7 +231,7 @@ class Planner:
         for gate in settings.gates:
             if gate.data is None:
                 continue
-            found = bundle.part_at(self._repo, self._store.objects, gate.data, rev)
+            found = locating.part_at(self._repo, self._store.objects, gate.data, rev)
             if found is not None:
                 if gate.blake3 not in {None, found.file.blake3}:
                     missing[gate.name] = f"{gate.data} is not the file that lepton.toml names by its blake3"
@@ -249,13 +249,13 @@ class Planner:
             missing[gate.name] = f"{gate.data}: {_NO_FILE}"
         elif not path.is_file():
             missing[gate.name] = f"{gate.data} is not here: put the file with blake3 {gate.blake3[:12]}… there"
-        elif (found := bundle.of_file(path, gate.data).blake3) != gate.blake3:
+        elif (found := locating.of_file(path, gate.data).blake3) != gate.blake3:
             missing[gate.name] = f"{gate.data} has blake3 {found[:12]}…, and lepton.toml names {gate.blake3[:12]}…"
         else:
             data[gate.name] = DataFile(path, gate.blake3)
 
     def _read(self, rev: str, path: str) -> bytes | None:
-        for found, mode, blob in bundle.entries(self._repo, rev, path):
+        for found, mode, blob in locating.entries(self._repo, rev, path):
             if found == path and mode in {0o100644, 0o100755}:
                 return bytes(self._store.objects.read(blob)[1])
         return None

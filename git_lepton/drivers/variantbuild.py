@@ -20,8 +20,9 @@ from git_lepton.config.values import ModelSettings
 from git_lepton.errors import LeptonError
 from git_lepton.gate.values import Folder
 from git_lepton.gate.workspace import Workspace
-from git_lepton.record import bundle
-from git_lepton.record.bundle import Bundle, BundleFile, LocatedBundle, Part
+from git_lepton.record import locating
+from git_lepton.record.bundle import Bundle, BundleFile
+from git_lepton.record.locating import LocatedBundle, Part
 from git_lepton.record.plain import from_plain, to_plain
 from git_lepton.record.values import TensorLoss, Variant
 from git_lepton.store.source import FileSource
@@ -96,7 +97,7 @@ class VariantBuilder:
             if change.change == "dropped":
                 continue
             before = original.file(change.path)
-            found = bundle.of_file(out / change.path, change.path)
+            found = locating.of_file(out / change.path, change.path)
             file = BundleFile(found.path, before.mode if before else 0o100644, found.size, found.blake3)
             if before != file:
                 with FileSource(out / change.path) as source:

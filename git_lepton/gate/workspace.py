@@ -17,7 +17,8 @@ from typing import Final, Self
 
 from git_lepton import atomic
 from git_lepton.gate.values import DataFile, Folder
-from git_lepton.record.bundle import Bundle, BundleFile, LocatedBundle, Part
+from git_lepton.record.bundle import Bundle, BundleFile
+from git_lepton.record.locating import LocatedBundle, Part
 from git_lepton.store.store import Store
 from git_lepton.transfer.fetch import bring_or_fail
 from git_lepton.values import Hash, Oid

@@ -13,8 +13,8 @@ from typing import Final, Literal
 from git_lepton.config.values import ProvenanceSettings
 from git_lepton.git.objects import ObjectReader
 from git_lepton.git.repo import Repo
-from git_lepton.record import bundle
-from git_lepton.record.bundle import matcher
+from git_lepton.record import locating
+from git_lepton.record.globs import matcher
 from git_lepton.record.values import Origins
 from git_lepton.values import Hash
 
@@ -53,10 +53,10 @@ def origins_at(repo: Repo, objects: ObjectReader, settings: ProvenanceSettings, 
         return Origins()
     matches = {kind: matcher(globs) for kind, globs in wanted.items() if globs}
     found: dict[str, dict[str, Hash]] = {kind: {} for kind in KINDS}
-    for path, mode, blob in bundle.entries(repo, rev):
+    for path, mode, blob in locating.entries(repo, rev):
         kinds = [kind for kind, match in matches.items() if match(path)]
         if kinds:
-            part = bundle.locate(repo, objects, path, path, mode, blob)
+            part = locating.locate(repo, objects, path, path, mode, blob)
             for kind in kinds:
                 found[kind][path] = part.file.blake3
     return Origins(found["data"], found["code"], found["params"], found["packages"])

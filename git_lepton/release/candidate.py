@@ -17,8 +17,9 @@ from git_lepton.config.values import Config, ModelSettings
 from git_lepton.errors import FrameError, UsageError, VerificationError
 from git_lepton.git.objects import ObjectReader
 from git_lepton.git.repo import Repo
-from git_lepton.record import bundle
-from git_lepton.record.bundle import Bundle, BundleFile, LocatedBundle
+from git_lepton.record import locating
+from git_lepton.record.bundle import Bundle, BundleFile
+from git_lepton.record.locating import LocatedBundle
 from git_lepton.record.record import parse as parse_record
 from git_lepton.record.record import path_of
 from git_lepton.record.rules import fault
@@ -122,7 +123,7 @@ def read(repo: Repo, objects: ObjectReader, model: str, commit: Oid) -> Candidat
     config = config_at(repo, objects, commit)
     settings = config.models.get(model)
     found = settings or _guessed(repo, objects, model, commit)
-    located = bundle.at(repo, objects, found, commit)
+    located = locating.at(repo, objects, found, commit)
     if not located.parts:
         raise UsageError(
             f"no file of model {model} is in commit {commit[:10]}", hint=f"lepton.toml there: [model.{model}] files"
@@ -155,8 +156,8 @@ def _located(repo: Repo, objects: ObjectReader, record: Record, commit: Oid) -> 
     prefix = f"{record.root}/" if record.root else ""
     wanted = {prefix + file.path: file.path for file in record.files}
     parts = [
-        bundle.locate(repo, objects, path, wanted[path], mode, blob)
-        for path, mode, blob in bundle.entries(repo, commit, record.root)
+        locating.locate(repo, objects, path, wanted[path], mode, blob)
+        for path, mode, blob in locating.entries(repo, commit, record.root)
         if path in wanted
     ]
     return LocatedBundle(tuple(sorted(parts, key=lambda part: part.file.path.encode())))
@@ -170,7 +171,7 @@ def config_at(repo: Repo, objects: ObjectReader, rev: str) -> Config:
 
 def text_at(repo: Repo, objects: ObjectReader, rev: str, path: str) -> Text | None:
     """An ordinary file of a revision, or None."""
-    for found, mode, blob in bundle.entries(repo, rev, path):
+    for found, mode, blob in locating.entries(repo, rev, path):
         if found == path and mode in {0o100644, 0o100755}:
             return Text(blob, bytes(objects.read(blob)[1]))
     return None
@@ -191,7 +192,7 @@ def _data_hashes(repo: Repo, objects: ObjectReader, settings: ModelSettings, rev
     named = {gate.data: gate.blake3 for gate in settings.gates if gate.data is not None}
     found = {}
     for path, digest in {**named, **({settings.calibration: None} if settings.calibration else {})}.items():
-        part = bundle.part_at(repo, objects, path, rev)
+        part = locating.part_at(repo, objects, path, rev)
         wanted = part.file.blake3 if part is not None else digest
         if wanted is not None:
             found[path] = wanted

@@ -22,7 +22,7 @@ import pytest
 from git_lepton.agent.engine import Engine
 from git_lepton.agent.events import Watched
 from git_lepton.agent.memory import MemoryFile
-from git_lepton.record.bundle import of_folder
+from git_lepton.record.locating import of_folder
 from tests.agent.world import Recorder, World, files, one
 from tests.support import git
 

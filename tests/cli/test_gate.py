@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from git_lepton.record import bundle
+from git_lepton.record import locating
 from tests.drivers.conftest import Work, make, program, work
 from tests.drivers.gatekit import ACCURACY, RECORD, SIZE_ONLY, begin, holds, onnx_bytes, seen, templates
 
@@ -72,7 +72,7 @@ def test_variants_are_built_listed_and_exported(judged: Work, tmp_path: Path) ->
     assert variant["size"] < found["bytes"]
     out = tmp_path / "out"
     judged.git("lepton", "variants", "export", "m", "fp16", "-o", str(out))
-    assert bundle.of_folder(out).hash == seen(judged).record.variant[0].bundle
+    assert locating.of_folder(out).hash == seen(judged).record.variant[0].bundle
     assert judged.run("lepton", "variants", "export", "m", "fp16", "-o", str(out)).returncode == 2
     done = judged.run("lepton", "variants", "export", "m", "int4", "-o", str(tmp_path / "none"))
     assert (done.returncode, b"it has: fp16" in done.stderr) == (2, True)

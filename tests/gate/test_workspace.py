@@ -12,7 +12,7 @@ import pytest
 from git_lepton.config.values import ModelSettings
 from git_lepton.errors import MissingError
 from git_lepton.gate.workspace import Workspace, sweep
-from git_lepton.record import bundle
+from git_lepton.record import locating
 from git_lepton.record.bundle import BundleFile, make
 from git_lepton.store.store import Store
 from tests.drivers.conftest import Work
@@ -26,13 +26,13 @@ def test_a_bundle_is_written_from_git_and_gone_in_the_end(work: Work) -> None:
     work.commit("one", FILES)
     work.write("models/m/sub/labels.json", b"other\n")
     with Store(work.repo) as store:
-        located = bundle.at(work.repo, store.objects, SETTINGS)
+        located = locating.at(work.repo, store.objects, SETTINGS)
         with Workspace(store) as space:
             folder = space.bundle(located, SETTINGS.main)
-            assert bundle.of_folder(folder.path) == located.bundle
+            assert locating.of_folder(folder.path) == located.bundle
             assert (folder.bundle, folder.main) == (located.bundle.hash, "m.safetensors")
             assert space.bundle(located, ".").path == folder.path
-            part = bundle.part_at(work.repo, store.objects, "models/m/m.safetensors")
+            part = locating.part_at(work.repo, store.objects, "models/m/m.safetensors")
             assert part is not None
             data = space.data(part)
             assert (data.path.name, data.path.read_bytes()) == ("m.safetensors", FILES["models/m/m.safetensors"])
@@ -40,7 +40,7 @@ def test_a_bundle_is_written_from_git_and_gone_in_the_end(work: Work) -> None:
             changed = next(part.file for part in located.parts if part.manifest is not None)
             derived = make([changed, BundleFile("again.safetensors", 0o100755, changed.size, changed.blake3)])
             whole = space.variant(derived, "again.safetensors", located)
-            assert bundle.of_folder(whole.path) == derived
+            assert locating.of_folder(whole.path) == derived
             assert folder.path.is_relative_to(work.repo.lepton_dir)
         assert list((work.repo.lepton_dir / "gate").iterdir()) == []
     assert work.read("models/m/sub/labels.json") == b"other\n"
@@ -53,13 +53,13 @@ def test_weights_that_are_elsewhere_are_brought_or_named(work: Work, make: Calla
     work.git("push", "-q", str(bare), "main", "refs/lepton/*:refs/lepton/*")
     copy = make("copy", clone=bare, options=("--no-checkout",))
     with Store(copy.repo) as store, Workspace(store) as space:
-        located = bundle.at(copy.repo, store.objects, SETTINGS, "HEAD")
-        assert bundle.of_folder(space.bundle(located, ".").path) == located.bundle
+        located = locating.at(copy.repo, store.objects, SETTINGS, "HEAD")
+        assert locating.of_folder(space.bundle(located, ".").path) == located.bundle
     git(bare, "for-each-ref", "--format=delete %(refname)", "refs/lepton")
     lost = make("lost", clone=bare, options=("--no-checkout",))
     lost.git("remote", "remove", "origin")
     with Store(lost.repo) as store, Workspace(store) as space, pytest.raises(MissingError, match=r"m\.safetensors"):
-        space.bundle(bundle.at(lost.repo, store.objects, SETTINGS, "HEAD"), ".")
+        space.bundle(locating.at(lost.repo, store.objects, SETTINGS, "HEAD"), ".")
 
 
 def test_room_is_asked_for_before_anything_is_written(work: Work) -> None:
@@ -78,3 +78,36 @@ def test_folders_of_dead_processes_are_swept(tmp_path: Path) -> None:
     sweep(tmp_path)
     sweep(tmp_path / "not there")
     assert [path.name for path in tmp_path.iterdir()] == ["somebody else's"]
+
+
+def test_the_work_tree_serves_where_it_has_the_very_bytes(work: Work) -> None:
+    work.commit("one", FILES)
+    path, good = "models/m/m.safetensors", FILES["models/m/m.safetensors"]
+    with Store(work.repo) as store:
+        located = bundle.at(work.repo, store.objects, SETTINGS)
+        part = bundle.part_at(work.repo, store.objects, path)
+        assert part is not None
+        other = bytes([good[0], good[1] ^ 1]) + good[2:]
+        for held in (good, other, good[:-1], None):
+            (work.folder / path).unlink(missing_ok=True)
+            if held is not None:
+                work.write(path, held)
+            with Workspace(store) as space:
+                folder = space.bundle(located, SETTINGS.main, root=SETTINGS.root)
+                assert bundle.of_folder(folder.path) == located.bundle
+                assert space.data(part).path.read_bytes() == good
+        work.write(path, good)
+        work.forget()
+        with Workspace(store) as space, pytest.raises(MissingError):  # what is judged must be stored all the same
+            space.bundle(located, SETTINGS.main, root=SETTINGS.root)
+
+
+def test_a_promise_is_kept_when_it_is_asked_for(work: Work) -> None:
+    work.commit("one", FILES)
+    with Store(work.repo) as store, Workspace(store) as space:
+        located = bundle.at(work.repo, store.objects, SETTINGS)
+        folder = space.promise(located, SETTINGS.main)
+        assert list(folder.path.iterdir()) == []
+        assert space.promise(located, SETTINGS.main) == folder
+        space.fill(folder)
+        assert bundle.of_folder(folder.path) == located.bundle

@@ -10,7 +10,7 @@ from pathlib import Path
 from git_lepton.config.reading import parse as parse_config
 from git_lepton.git.objects import open_reader
 from git_lepton.git.repo import Repo, discover
-from git_lepton.record import bundle
+from git_lepton.record import bundle, locating
 from git_lepton.record.bundle import BundleFile
 from git_lepton.record.record import path_of, to_text
 from git_lepton.record.rules import rules_hash
@@ -81,7 +81,7 @@ class Person:
     def record(self, outcomes: Sequence[Outcome], int8: BundleFile | None = None) -> bytes:
         """The record of what is staged."""
         settings = parse_config((self.folder / "lepton.toml").read_bytes()).models["digits"]
-        located = bundle.at(self.repo, open_reader(self.repo), settings)
+        located = locating.at(self.repo, open_reader(self.repo), settings)
         variants: tuple[Variant, ...] = ()
         if int8 is not None:
             whole = bundle.make([int8])

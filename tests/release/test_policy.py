@@ -11,7 +11,8 @@ from git_lepton.config.values import ChannelSettings, ModelSettings
 from git_lepton.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, EXIT_REFUSED
 from git_lepton.gate.verdicts import GateVerdict
 from git_lepton.record import bundle
-from git_lepton.record.bundle import BundleFile, LocatedBundle, Part
+from git_lepton.record.bundle import BundleFile
+from git_lepton.record.locating import LocatedBundle, Part
 from git_lepton.record.values import Budgeted, Outcome, Record, Variant, Verdict
 from git_lepton.release.candidate import Candidate, Text
 from git_lepton.release.channels import Channel
