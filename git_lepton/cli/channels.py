@@ -9,7 +9,7 @@ import click
 
 from git_lepton.cli.context import print_json, repository, say
 from git_lepton.cli.releasing import signers_option
-from git_lepton.cli.verb import Verb, json_option
+from git_lepton.cli.verb import Verb, json_option, offline_option
 from git_lepton.errors import EXIT_MISSING, EXIT_OK, EXIT_REFUSED
 from git_lepton.git.objects import open_reader
 from git_lepton.git.repo import Repo
@@ -30,7 +30,7 @@ from git_lepton.report.releases import Row, channel_fields, channels_text
     ),
 )
 @click.argument("model", required=False)
-@click.option("--offline", is_flag=True, help="Ask nobody: as the remote was when it was last asked.")
+@offline_option
 @signers_option
 @json_option
 def command(model: str | None, offline: bool, allowed_signers: Path | None, as_json: bool) -> int:
@@ -56,7 +56,7 @@ def run(repo: Repo, *, model: str | None, offline: bool, allowed_signers: Path |
     finally:
         objects.close()
     rows = [Row(c, signature_of(repo, c.tag_oid, signed=c.tag.signed, trust=trust)) for c in found]
-    as_of = asked(repo, remote) or 0.0 if offline else None
+    as_of = asked(repo, remote) if offline else None
     now = time.time()
     if as_json:
         fields = [channel_fields(row, now) for row in rows]

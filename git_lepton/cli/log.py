@@ -12,7 +12,7 @@ from git_lepton.cli.comparing import Wish, comparison_options, look, rarely_coll
 from git_lepton.cli.context import note, print_json, progress, repository
 from git_lepton.cli.history import history
 from git_lepton.cli.sides import check_paths, from_top, require_commits
-from git_lepton.cli.verb import PathVerb
+from git_lepton.cli.verb import PathVerb, offline_option
 from git_lepton.errors import EXIT_MISSING, EXIT_OK, EXIT_REFUSED, UsageError
 from git_lepton.git.repo import Repo
 from git_lepton.report.diff import files_text, stat_lines
@@ -39,6 +39,7 @@ from git_lepton.store.store import Store
 @click.option(
     "--at", metavar="TIME", help="Of a channel: what was wanted at 2026-05-03, '2026-05-03 12:00', or 3d ago."
 )
+@offline_option
 @comparison_options
 @rarely_collected()
 def command(
@@ -47,6 +48,7 @@ def command(
     patch: bool,
     max_count: int | None,
     at: str | None,
+    offline: bool,
     stat: bool,
     as_json: bool,
     tensors: tuple[str, ...],
@@ -63,9 +65,10 @@ def command(
     which, who signed, and why. (Commits up to what its tag points to: refs/tags/MODEL@CHANNEL.)
     """
     if len(words) == 1 and not paths and diary.names_channel(words[0]):
-        return diary.run(repository(), words[0], at=at, limit=max_count, as_json=as_json)
-    if at is not None:
-        raise UsageError("--at is about one channel", hint="such as git lepton log digits@prod --at 2026-05-03")
+        return diary.run(repository(), words[0], at=at, limit=max_count, offline=offline, as_json=as_json)
+    if at is not None or offline:
+        option = "--offline" if at is None else "--at"
+        raise UsageError(f"{option} is about one channel", hint="such as git lepton log digits@prod --at 2026-05-03")
     wish = Wish(numbers=patch and not no_numbers, tensors=tensors, sample=sample, fetch=False)
     repo = repository()
     revs, chosen = _revs_and_paths(repo, words, paths)

@@ -92,4 +92,7 @@ class VerbGroup(Verb, click.Group):
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, with a schema version, instead of text."
 )
+offline_option = click.option(
+    "--offline", is_flag=True, help="Ask nobody: what the remote said when it was last asked."
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress bar.")

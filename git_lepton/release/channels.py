@@ -124,16 +124,21 @@ def refresh(
 
     listed = ls_remote(repo, remote, [TAGS + "*@*", LOGS + "*", *more])
     mirror(repo, remote, listed, is_wanted)
-    note = _asked(repo, remote)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.touch()
+    note_asked(repo, remote)
     return listed
 
 
-def asked(repo: Repo, remote: str) -> float | None:
-    """When a remote was last asked, in seconds since 1970; None for never."""
+def note_asked(repo: Repo, remote: str) -> None:
+    """Remember that a remote was asked just now."""
     note = _asked(repo, remote)
-    return note.stat().st_mtime if note.exists() else None
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.touch()
+
+
+def asked(repo: Repo, remote: str) -> float:
+    """When a remote was last asked, in seconds since 1970; 0 for never."""
+    note = _asked(repo, remote)
+    return note.stat().st_mtime if note.exists() else 0.0
 
 
 def _asked(repo: Repo, remote: str) -> Path:

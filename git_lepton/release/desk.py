@@ -33,8 +33,8 @@ from git_lepton.values import Hash, Oid
 class Desk:
     """One model's channels and versions on one remote, as it answered when this was made."""
 
-    def __init__(self, store: Store, model: str, remote: str) -> None:
-        """Ask the remote.
+    def __init__(self, store: Store, model: str, remote: str, *, offline: bool = False) -> None:
+        """Ask the remote; or, `offline`, know of its channels what it said when it was last asked, and no more.
 
         Raises:
             UsageError: not the name of a model.
@@ -46,7 +46,7 @@ class Desk:
         self.model = check_name(model, "model")
         self.remote = remote
         self._branches = _default_branches(self.repo, remote)
-        self._listed = channels.refresh(self.repo, remote, model=model, more=self._branches)
+        self._listed = {} if offline else channels.refresh(self.repo, remote, model=model, more=self._branches)
         self._channels = {
             c.channel: c for c in channels.mirrored(self.repo, self.objects, remote) if c.model == self.model
         }

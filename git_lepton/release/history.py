@@ -90,15 +90,15 @@ def releases(entries: Sequence[LogEntry]) -> list[Move]:
     """What the channel served and could go back to, the present last.
 
     A promotion is put on top; a rollback takes what was above its version away, so that the next one leads further back
-    and never to a version that was taken back.
+    and never to a version that was taken back. One to a version that was taken back itself puts that on top again.
     """
     stack: list[Move] = []
     for entry in reversed(entries):
         move = entry.move
         if move.action == "halt" or (stack and is_same(stack[-1], move)):
             continue
-        if move.action == "rollback":
-            while stack and not is_same(stack[-1], move):
+        if move.action == "rollback" and any(is_same(one, move) for one in stack):
+            while not is_same(stack[-1], move):
                 stack.pop()
         if not stack or not is_same(stack[-1], move):
             stack.append(move)

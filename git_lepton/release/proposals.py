@@ -160,7 +160,7 @@ def resume(desk: Desk, channel: str, wish: Wish) -> Proposal:
     """What the channel has is wanted again: a halt or a pin ends.
 
     The move is a promotion of the same version to the same ring, so that it needs no action of its own: whoever reads
-    the log sees who let things go on, and why.
+    the log sees who let things go on, and why; where nothing is said, what it was that ended.
     """
     before = _present(desk, channel)
     last = _last(desk, before)
@@ -168,7 +168,9 @@ def resume(desk: Desk, channel: str, wish: Wish) -> Proposal:
         raise UsageError(f"{desk.model}@{channel} is neither halted nor pinned")
     entries = desk.entries(before)
     wanted = next((e.move for e in entries if e.move.action != "halt"), last)
-    return _again(desk, channel, "promote", replace(wish, ring=wanted.ring), wanted, entries)
+    line, _, _ = last.why.partition("\n")
+    wish = replace(wish, ring=wanted.ring, why=wish.why or f"Ends the {last.action}: {line}")
+    return _again(desk, channel, "promote", wish, wanted, entries)
 
 
 def carry_out(desk: Desk, proposal: Proposal, wish: Wish) -> Channel:
@@ -197,6 +199,9 @@ def _approval(desk: Desk, proposal: Proposal, wish: Wish) -> Callable[[Oid], Non
 
 def _natural(desk: Desk, settings: ChannelSettings) -> Version:
     """The version that a person means who names none."""
+    if not desk.versions:
+        some = f"lepton.toml has: {', '.join(sorted(desk.policy.models))}; " if desk.policy.models else ""
+        raise UsageError(f"{desk.model} has no version yet", hint=f"{some}git lepton tag {desk.model}")
     if settings.after is not None:
         earlier = desk.channel(settings.after)
         if earlier is None or earlier.move is None or earlier.move.version is None:

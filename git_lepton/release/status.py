@@ -22,6 +22,7 @@ from git_lepton.git.refs import list_refs
 from git_lepton.git.remote import ls_remote, push
 from git_lepton.git.repo import Repo
 from git_lepton.record.plain import from_plain, to_plain
+from git_lepton.release import channels
 from git_lepton.release.channels import MIRROR, mirror
 from git_lepton.release.names import check_name
 from git_lepton.values import Hash, Oid
@@ -32,6 +33,7 @@ SCHEMA: Final = "git-lepton.status/1"
 MAX_BYTES: Final = 256 << 10
 MAX_HISTORY: Final = 50
 
+_ASKED: Final = "status of "
 _REF: Final = re.compile(r"([a-z0-9._-]+)@([a-z0-9._-]+)/([a-z0-9._-]+)")
 
 
@@ -142,6 +144,12 @@ def publish(repo: Repo, remote: str, report: StatusReport) -> None:
 def refresh(repo: Repo, remote: str) -> None:
     """Bring the reports that a remote has. Raises MissingError when it cannot be reached."""
     mirror(repo, remote, ls_remote(repo, remote, [STATUS + "*"]), lambda ref: ref.startswith(STATUS))
+    channels.note_asked(repo, _ASKED + remote)
+
+
+def asked(repo: Repo, remote: str) -> float:
+    """When a remote was last asked for reports, in seconds since 1970; 0 for never."""
+    return channels.asked(repo, _ASKED + remote)
 
 
 def mirrored(repo: Repo, objects: ObjectReader, remote: str) -> Iterator[StatusReport | str]:

@@ -194,9 +194,14 @@ def state_of(channel: Channel, signature: Signature, now: float) -> list[str]:
     return words
 
 
+def as_of_text(time: float, remote: str) -> str:
+    """How old an answer is that nobody was asked for."""
+    return f"as of {when(time)}, when {safe(remote)} was last asked" if time else f"{safe(remote)} was never asked"
+
+
 def channels_text(rows: Sequence[Row], remote: str, now: float, as_of: float | None = None) -> str:
     """A line for each channel; `as_of` where nobody was asked."""
-    head = f"as of {when(as_of)}, when {safe(remote)} was last asked\n" if as_of is not None else ""
+    head = f"{as_of_text(as_of, remote)}\n" if as_of is not None else ""
     if not rows:
         return f"{head}no channels on {safe(remote)}: git lepton promote MODEL CHANNEL -m WHY --push makes one"
     cells = [_channel_row(row, now) for row in rows]

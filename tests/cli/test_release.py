@@ -200,6 +200,8 @@ def test_a_version_must_have_been_on_the_channel_before(team: Team) -> None:
     assert (refused.status, "was never on staging" in refused.out) == (5, True)
     none = team.run(team.ada, "promote", "digits", "prod", "-m", "go")
     assert (none.status, "has no version to take" in none.err) == (2, True)
+    none = team.run(team.ada, "promote", "digit", "prod", "-m", "go")
+    assert (none.status, "lepton.toml has: digits" in none.err) == (2, True)
     team.must(team.ada, "promote", "digits", "staging", "-m", "go", "--push")
     refused = team.run(team.ada, "promote", "digits", "prod", "-m", "go", "--push")
     assert (refused.status, "are missing" in refused.out) == (5, True)
@@ -398,7 +400,8 @@ def test_halt_and_pin_hold_until_somebody_resumes(team: Team) -> None:
     refused = team.run(team.bob, "promote", "digits", "prod", "-m", "go", "--push")
     assert (refused.status, "halted by Ada <ada@example.org>: incident 42" in refused.out) == (5, True)
     assert "says so already" in team.must(team.bob, "halt", "digits", "prod", "-m", "too", "--push").out
-    team.must(team.bob, "resume", "digits", "prod", "-m", "over", "--push")
+    team.must(team.bob, "resume", "digits", "prod", "--push")
+    assert "Ends the halt: incident 42" in team.must(team.bob, "log", "digits@prod").out
     assert team.run(team.bob, "resume", "digits", "prod", "--push").status == 2
     team.must(team.bob, "promote", "digits", "prod", "-m", "fixed there", "--pin", "--push")
     team.release(3, "staging")
@@ -478,12 +481,18 @@ def test_one_damaged_channel_hides_no_other_and_a_move_mends_it(team: Team) -> N
 
 def test_offline_says_as_of_when(team: Team) -> None:
     team.release(1, "staging")
+    status.publish(team.ada.repo, "origin", StatusReport("eu-1", "digits", "staging", 3000.0, True, version="1.0.0"))
+    assert team.must(team.bob, "channels", "--offline").out.startswith("origin was never asked")
     team.must(team.bob, "channels")
+    team.must(team.bob, "deployed")
     (team.remote).rename(team.remote.with_name("gone"))
-    offline = team.must(team.bob, "channels", "--offline")
-    assert offline.out.startswith("as of 2")
-    assert "1.0.0" in offline.out
-    assert team.run(team.bob, "channels").status == 8
+    for words in (("channels",), ("log", "digits@staging"), ("log", "digits@staging", "--at", "0s"), ("deployed",)):
+        offline = team.must(team.bob, *words, "--offline")
+        assert offline.out.startswith("as of 2"), words
+        assert "1.0.0" in offline.out
+        assert team.run(team.bob, *words).status == 8
+    assert team.run(team.bob, "log", "--offline").status == 2
+    assert team.run(team.bob, "deployed", "--offline", "--prometheus", "http://localhost").status == 2
 
 
 # What runs

@@ -49,6 +49,12 @@ def test_rollbacks_take_releases_away() -> None:
     assert [str(move.version) for move in releases(entries)] == ["1.0.0", "1.2.0"]
 
 
+def test_a_rollback_to_what_was_taken_back_can_be_undone() -> None:
+    entries = log(("promote", "1.0.0"), ("promote", "1.1.0"), ("rollback", "1.0.0"), ("rollback", "1.1.0"))
+    assert [str(move.version) for move in releases(entries)] == ["1.0.0", "1.1.0"]
+    assert str(back(entries, 1).version) == "1.0.0"
+
+
 def test_halts_rings_and_resumes_are_no_releases() -> None:
     entries = log(("promote", "1.0.0"), ("promote", "1.1.0", 10), ("halt", "1.1.0"), ("promote", "1.1.0", 100))
     assert [str(move.version) for move in releases(entries)] == ["1.0.0", "1.1.0"]
