@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "git_lepton"
 LAYERS = (
     ("errors", "values"),
     ("config", "progress"),
-    ("proc", "atomic"),
+    ("proc", "atomic", "native"),
     ("formats", "codec", "git"),
     ("store",),
     ("transfer", "compare", "record"),

@@ -2,8 +2,10 @@
 
     frame       the header of a frame: magic, codec, dtype, lengths, hashes
     payload     compressed byte planes and their table
+    sparse      planes half full of one byte
     planes      elements to byte planes and back
     delta       elements as differences from those of an earlier version, also across float dtypes
+    transform   planes and delta together, by native kernels where they are
     encoder     chooses, encodes and proves
     decoder     decodes whatever it is given, or refuses
     chunking    where chunks end
@@ -15,7 +17,7 @@ No I/O here, no clock, and nothing shared between threads.
 from __future__ import annotations
 
 from git_lepton.codec.chunking import CHUNK_BYTES, CHUNK_ELEMENTS, chunk_lengths, content_cuts
-from git_lepton.codec.decoder import Base, decode
+from git_lepton.codec.decoder import decode
 from git_lepton.codec.encoder import DELTA_WORTH, Frame, encode, worth_delta
 from git_lepton.codec.frame import (
     DELTA,
@@ -28,6 +30,7 @@ from git_lepton.codec.frame import (
     FrameHeader,
     read_header,
 )
+from git_lepton.codec.transform import Base
 
 __all__ = [
     "CHUNK_BYTES",

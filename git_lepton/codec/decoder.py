@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from git_lepton.codec.delta import predict, predictable, restore
+from git_lepton.codec.delta import predictable
 from git_lepton.codec.frame import DELTA, PLANES, STORED, Buffer, FrameHeader, read_header
 from git_lepton.codec.payload import PackedPlane, inflate, parse_payload, unpack_plane
-from git_lepton.codec.planes import UNSIGNED, blocks, has_planes, is_float, merge, width_of
-from git_lepton.codec.workspace import WORKSPACE
+from git_lepton.codec.planes import UNSIGNED, has_planes, width_of
+from git_lepton.codec.transform import Base, holds, join
 from git_lepton.errors import CorruptError, FrameError
 from git_lepton.values import Hash
 
@@ -21,28 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from git_lepton.codec.planes import Elements
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """A chunk that both sides have, from which another is predicted element by element.
-
-    Attributes:
-        hash: BLAKE3 of `raw`.
-        dtype: element type of `raw`; it may differ from the predicted chunk's.
-        raw: the chunk's bytes; it may be shorter or longer than the predicted chunk.
-    """
-
-    hash: Hash
-    dtype: str
-    raw: Buffer
-
-    def elements(self) -> Elements:
-        """The bits of the whole elements in `raw`."""
-        import numpy as np
-
-        width = width_of(self.dtype)
-        return np.frombuffer(self.raw, UNSIGNED[width], len(self.raw) // width)
 
 
 def decode(
@@ -105,46 +82,16 @@ def join_planes(
 
     target: NDArray[np.uint8] = np.empty(raw_length, np.uint8) if out is None else np.frombuffer(out, np.uint8)
     elements: Elements = target.view(UNSIGNED[width_of(dtype)])
-    join = _joiner(packed, dtype, elements.size, base)
-    for part in blocks(elements.size, elements.itemsize):
-        join(part, elements[part])
+    join([unpack_plane(plane, elements.size) for plane in packed], elements, dtype, base)
     return target.data if out is None else out
 
 
 def planes_hold(packed: tuple[PackedPlane, ...], dtype: str, raw: memoryview, base: Base | None) -> bool:
-    """Whether `join_planes` would give these bytes: compared block by block, while a block is in the cache."""
+    """Whether `join_planes` would give these bytes."""
     import numpy as np
 
     elements: Elements = np.frombuffer(raw, UNSIGNED[width_of(dtype)])
-    join = _joiner(packed, dtype, elements.size, base)
-    for part in blocks(elements.size, elements.itemsize):
-        joined: Elements = WORKSPACE.array("joined", UNSIGNED[elements.itemsize], elements[part].size)
-        join(part, joined)
-        words = "<u8" if joined.nbytes % 8 == 0 else joined.dtype  # four times as fast as elements of two bytes
-        if not np.array_equal(joined.view(words), elements[part].view(words)):
-            return False
-    return True
-
-
-def _joiner(
-    packed: tuple[PackedPlane, ...], dtype: str, count: int, base: Base | None
-) -> Callable[[slice, Elements], None]:
-    """Expand the planes; what is returned fills the elements of one block from them."""
-    width, floats = width_of(dtype), is_float(dtype)
-    planes = [unpack_plane(plane, count) for plane in packed]
-    base_elements = None if base is None else base.elements()
-
-    def join(part: slice, block: Elements) -> None:
-        taken = [plane[part] for plane in planes]
-        if base is None or base_elements is None:
-            merge(taken, block, floats=floats)
-        else:
-            residuals: Elements = WORKSPACE.array("residual", UNSIGNED[width], block.size)
-            merge(taken, residuals, floats=False)
-            predicted = predict(base_elements[part], base.dtype, dtype, block.size)
-            restore(residuals, predicted, floats=floats, out=block)
-
-    return join
+    return holds([unpack_plane(plane, elements.size) for plane in packed], elements, dtype, base)
 
 
 def _parse_planes(header: FrameHeader, body: memoryview) -> tuple[PackedPlane, ...]:

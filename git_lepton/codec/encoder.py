@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
-from git_lepton.codec.decoder import Base, join_planes, planes_hold
-from git_lepton.codec.delta import predict, predictable, residual
+from git_lepton.codec.decoder import join_planes, planes_hold
+from git_lepton.codec.delta import predictable
 from git_lepton.codec.frame import DELTA, MAX_RAW, PLANES, STORED, ZSTD, Buffer, build_header
 from git_lepton.codec.payload import WORTH, PackedPlane, build_table, inflate, pack_plane
-from git_lepton.codec.planes import UNSIGNED, blocks, has_planes, is_float, split, width_of
+from git_lepton.codec.planes import UNSIGNED, has_planes, width_of
+from git_lepton.codec.transform import Base, split
 from git_lepton.codec.workspace import WORKSPACE
 from git_lepton.errors import CorruptError, FrameError
 from git_lepton.values import Hash
 
 if TYPE_CHECKING:
-    from git_lepton.codec.planes import Plane
+    from git_lepton.codec.planes import Elements, Plane
 
 DELTA_WORTH: Final = 0.9
 """Greatest share of the size without a base for which a delta is taken: it ties the chunk to its base for ever."""
@@ -186,15 +187,7 @@ def _deflate(raw: memoryview) -> bytes:
 def _by_planes(raw: memoryview, dtype: str, base: Base | None) -> _Body:
     import numpy as np
 
-    width, floats = width_of(dtype), is_float(dtype)
-    elements = np.frombuffer(raw, UNSIGNED[width])
-    planes: list[Plane] = [WORKSPACE.array(f"plane{k}", "<u1", elements.size) for k in range(width)]
-    base_elements = None if base is None else base.elements()
-    for part in blocks(elements.size, width):
-        block, fill = elements[part], [plane[part] for plane in planes]
-        if base is None or base_elements is None:
-            split(block, fill, floats=floats)
-        else:
-            predicted = predict(base_elements[part], base.dtype, dtype, block.size)
-            split(residual(block, predicted, floats=floats), fill, floats=False)
+    elements: Elements = np.frombuffer(raw, UNSIGNED[width_of(dtype)])
+    planes: list[Plane] = [WORKSPACE.array(f"plane{k}", "<u1", elements.size) for k in range(elements.itemsize)]
+    split(elements, planes, dtype, base)
     return _Body(PLANES if base is None else DELTA, planes=tuple(map(pack_plane, planes)), base=base)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 import zstandard
 
 from git_lepton.codec.frame import Buffer
+from git_lepton.codec.sparse import gather, spread
 from git_lepton.codec.workspace import WORKSPACE
 from git_lepton.errors import FrameError
 
@@ -114,29 +115,18 @@ def _unpack_simple(packed: PackedPlane, count: int) -> Plane:
 
 
 def _pack_sparse(plane: Plane, common: int) -> PackedPlane:
-    import numpy as np
-
-    others = np.not_equal(plane, common, out=WORKSPACE.array("others", "?", plane.size))
-    bitmap = _pack_simple(np.packbits(others, bitorder="little"))
-    rest = _pack_simple(plane[np.flatnonzero(others)])
+    bitmap, rest = map(_pack_simple, gather(plane, common))
     return PackedPlane(SPARSE, b"".join((bytes((common,)), build_table((bitmap, rest)), bitmap.data, rest.data)))
 
 
 def _unpack_sparse(data: memoryview, count: int) -> Plane:
-    import numpy as np
-
     if not data:
         raise FrameError("a sparse plane has no common byte")
     bitmap, rest = parse_payload(data[1:], 2)
     if SPARSE in (bitmap.method, rest.method):
         raise FrameError("a sparse plane inside a sparse plane")
-    flags = np.unpackbits(_unpack_simple(bitmap, -(-count // 8)), bitorder="little")
-    if flags[count:].any():
-        raise FrameError("a sparse plane's bitmap goes on behind its end")
-    others = np.flatnonzero(flags.view(np.bool_))
-    plane = np.full(count, data[0], np.uint8)
-    plane[others] = _unpack_simple(rest, others.size)
-    return plane
+    bits = _unpack_simple(bitmap, -(-count // 8))
+    return spread(bits, lambda others: _unpack_simple(rest, others), data[0], count)
 
 
 def _sample(plane: Plane) -> Plane:
