@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from git_lepton.config.values import ChannelSettings
-from git_lepton.errors import UsageError
+from git_lepton.errors import UsageError, VerificationError
 from git_lepton.git.lstree import rev_parse
 from git_lepton.release import candidate as candidates
 from git_lepton.release import history, moves, policy, versions
@@ -192,7 +192,13 @@ def _approval(desk: Desk, proposal: Proposal, wish: Wish) -> Callable[[Oid], Non
 
     def approve(tag: Oid) -> None:
         if proposal.promoters and wish.trust is not None:
-            verify(desk.repo, tag, replace(wish.trust, principals=proposal.promoters))
+            try:
+                verify(desk.repo, tag, replace(wish.trust, principals=proposal.promoters))
+            except VerificationError as error:
+                error.hint = (
+                    f"sign with a key that {wish.trust.allowed_signers} lists for {', '.join(proposal.promoters)}"
+                )
+                raise
 
     return approve
 

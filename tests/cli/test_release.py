@@ -282,7 +282,8 @@ def test_only_promoters_move_a_channel(team: Team, keys: Path) -> None:
     bob = team.run(team.bob, "promote", "digits@v1.0.0", "prod", "-m", "go", "--push")
     assert (bob.status, "signed by bob@example.org, who may not move this" in bob.err) == (5, True)
     team.bob.sign_with(keys, "eve")
-    assert team.run(team.bob, "promote", "digits@v1.0.0", "prod", "-m", "go", "--push").status == 5
+    eve = team.run(team.bob, "promote", "digits@v1.0.0", "prod", "-m", "go", "--push")
+    assert (eve.status, "hint: sign with a key" in eve.err) == (5, True)
     assert PROD not in refs(team.remote)
     team.ada.sign_with(keys)
     team.must(team.ada, "promote", "digits@v1.0.0", "prod", "-m", "go", "--push")
