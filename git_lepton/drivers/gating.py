@@ -117,7 +117,13 @@ class Gating:
         self._workspace.reserve(plan.disk + plan.here.bundle.size * len(plan.settings.variants))
         made = self._variants(plan) if variants is None else variants
         request = self._request(plan, made, code)
-        outcome = judge(request, cache=self._outputs, progress=self._store.progress, standby=self._standby)
+        outcome = judge(
+            request,
+            cache=self._outputs,
+            progress=self._store.progress,
+            fill=self._workspace.fill,
+            standby=self._standby,
+        )
         outcome = replace(outcome, seconds=time.perf_counter() - began)
         wanted = plan.settings.golden and self._stage == "commit" and not outcome.stops
         golden = self._golden(request) if wanted else None
@@ -142,8 +148,15 @@ class Gating:
 
         losses = {loss.name: loss.relative_l2 for v in judged.record.variant if v.recipe == recipe for loss in v.losses}
         request = self._request(plan, judged.record.variant, self._code(settings))
-        outputs, progress = self._kept_outputs, self._store.progress
-        return explain(request, recipe, again, cache=outputs, progress=progress, errors=losses)
+        return explain(
+            request,
+            recipe,
+            again,
+            cache=self._kept_outputs,
+            progress=self._store.progress,
+            fill=self._workspace.fill,
+            errors=losses,
+        )
 
     def is_ours(self, text: bytes) -> bool:
         """Whether a record of exactly this text was made here."""
@@ -188,7 +201,7 @@ class Gating:
         sizes = {variant.recipe: variant.size for variant in variants if not variant.skipped}
         return JudgeRequest(
             settings=settings,
-            candidate=self._workspace.bundle(plan.here, settings.main),
+            candidate=self._workspace.bundle(plan.here, settings.main, root=settings.root),
             top=work_tree(self.repo),
             baseline=self._side(plan.baseline),
             baseline_label=plan.baseline.label if plan.baseline else "",
@@ -204,7 +217,7 @@ class Gating:
         )
 
     def _side(self, side: Side | None) -> Folder | None:
-        return None if side is None else self._workspace.bundle(side.located, side.settings.main)
+        return None if side is None else self._workspace.promise(side.located, side.settings.main)
 
     def _examples(self, found: Part | DataFile) -> DataFile:
         return self._workspace.data(found) if isinstance(found, Part) else found

@@ -67,7 +67,7 @@ class VariantBuilder:
         if known is not None:
             return known
         self._say(f"{settings.name}: building {recipe}")
-        model = self._workspace.bundle(original, settings.main)
+        model = self._workspace.bundle(original, settings.main, root=settings.root)
         out = self._workspace.folder("variant") / "files"
         made = build(
             recipe,

@@ -1,13 +1,15 @@
 """Answers of models kept between runs: `git lepton gate` measures, `git commit` only reads.
 
 A key is everything that answers depend on: model, examples, what the rule says about evaluating, the versions of what
-computes. A file that is damaged counts as absent (see `evaluators.saved`) and is written anew.
+computes. A file that is damaged counts as absent (see `evaluators.saved`) and is written anew; whether it is can be
+told without numpy, by the checksums in it (`is_whole`).
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
@@ -57,6 +59,15 @@ class FolderCache:
 
     def _files(self) -> list[Path]:
         return list(self._folder.glob("*/*.npz")) if self._folder.is_dir() else []
+
+
+def is_whole(path: Path) -> bool:
+    """Whether answers are kept at `path`, and every byte of them is what was written."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def key(rule: GateRule, model: Folder, data: Hash | None, code: str | None) -> Hash:

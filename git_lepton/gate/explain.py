@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from glob import escape
 from typing import Final
 
@@ -18,7 +19,7 @@ from git_lepton.gate import child
 from git_lepton.gate.cache import OutputCache
 from git_lepton.gate.judge import judge
 from git_lepton.gate.tasks import Dissect, Dissected, Failed
-from git_lepton.gate.values import Folder, GateOutcome, JudgeRequest, Skipped
+from git_lepton.gate.values import Folder, GateOutcome, JudgeRequest, ModelOutcome, Skipped
 from git_lepton.progress import Progress
 
 MAX_SUSPECTS: Final = 20
@@ -87,6 +88,7 @@ def explain(
     *,
     cache: OutputCache,
     progress: Progress,
+    fill: Callable[[Folder], None] = lambda _: None,
     errors: Mapping[str, float] | None = None,
     seconds: float = 60.0,
 ) -> Explanation:
@@ -98,6 +100,7 @@ def explain(
         rebuild: see `Rebuild`.
         cache: see `judge`.
         progress: see `judge`.
+        fill: see `judge`.
         errors: error of each tensor against the original, for variants whose graph cannot be run.
         seconds: no trial begins later than this.
     """
@@ -107,7 +110,7 @@ def explain(
         return Explanation(recipe, (), note=note or "nothing stands out")
     settings = replace(request.settings, budget=Budget())
     alone = replace(request, settings=settings, baseline=None, previous=None, stage="ci")
-    bench = _Bench(alone, recipe, cache, progress)
+    bench = _Bench(alone, recipe, partial(judge, cache=cache, progress=progress, fill=fill))
     before = bench.judge(request.variants[recipe], ())
     trials: list[Trial] = []
     for exclude in _attempts(suspects, trials):
@@ -125,17 +128,16 @@ def explain(
 class _Bench:
     """Judges one variant by itself, against the original."""
 
-    def __init__(self, request: JudgeRequest, recipe: str, cache: OutputCache, progress: Progress) -> None:
+    def __init__(self, request: JudgeRequest, recipe: str, judge: Callable[[JudgeRequest], ModelOutcome]) -> None:
         self._request = request
         self._recipe = recipe
-        self._cache = cache
-        self._progress = progress
+        self._judge = judge
 
     def judge(self, model: Folder | Skipped, exclude: tuple[str, ...]) -> Trial:
         if isinstance(model, Skipped):
             return Trial(exclude, (), model.reason)
         request = replace(self._request, variants={self._recipe: model})
-        outcome = judge(request, cache=self._cache, progress=self._progress)
+        outcome = self._judge(request)
         return Trial(exclude, tuple(gate for gate in outcome.gates if gate.variant == self._recipe))
 
 

@@ -2,7 +2,8 @@
 
 Every model (candidate, baseline, variants, teacher, the version at HEAD) is evaluated once on every gate's examples,
 equal bundles once; tasks are ordered by model, so that each is loaded once, and assessments follow when all answers are
-there. This module computes nothing itself and imports neither numpy nor onnxruntime.
+there. This module computes nothing itself and imports neither numpy nor onnxruntime. A model whose answers are all
+kept from an earlier run is not even written out.
 
 Whatever cannot be measured ends as "not-measured" with its reason and stops the commit. A baseline that cannot be
 evaluated does so only where a rule needs it; the version at HEAD never does.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,10 +22,22 @@ from typing import Final
 from git_lepton.config.values import GateRule
 from git_lepton.errors import UsageError
 from git_lepton.gate import budgets, cache, child, metrics
-from git_lepton.gate.cache import OutputCache
+from git_lepton.gate.cache import OutputCache, is_whole
 from git_lepton.gate.host import host_facts
 from git_lepton.gate.standby import Standby
-from git_lepton.gate.tasks import Assess, Evaluate, Evaluated, Failed, Limits, Result, Shine, Shone, Task
+from git_lepton.gate.tasks import (
+    Assess,
+    Clock,
+    Evaluate,
+    Evaluated,
+    Failed,
+    Limits,
+    Result,
+    Shine,
+    Shone,
+    Task,
+    Weigh,
+)
 from git_lepton.gate.values import (
     ORIGINAL,
     DataFile,
@@ -71,7 +84,12 @@ class _Plan:
 
 
 def judge(
-    request: JudgeRequest, *, cache: OutputCache, progress: Progress, standby: Standby | None = None
+    request: JudgeRequest,
+    *,
+    cache: OutputCache,
+    progress: Progress,
+    fill: Callable[[Folder], None] = lambda _: None,
+    standby: Standby | None = None,
 ) -> ModelOutcome:
     """Judge a model, its variants and its budgets.
 
@@ -82,6 +100,7 @@ def judge(
         request: the model and everything to compare it with.
         cache: where answers are kept between runs.
         progress: a phase for each evaluation.
+        fill: called with each model before it is loaded, whose folder may be empty until then.
         standby: a child that was started in `request.top` while the request was put together.
 
     Raises:
@@ -93,14 +112,13 @@ def judge(
         for rule in request.settings.gates:
             _plan_gate(plan, rule)
         evaluations = sorted(plan.evaluations.values(), key=lambda task: task.model.bundle)
-        clocks = budgets.clocks(request)
+        clocks, weighings = budgets.clocks(request), budgets.weighings(request)
+        for model in _loaded([*evaluations, *clocks.values(), *weighings.values()]):
+            fill(model)
         tasks: list[Task] = [*evaluations, *plan.assessments.values(), *clocks.values()]
         with _told(progress) as begins:
             answers = dict(zip(map(id, tasks), child.run(request.top, tasks, begins, standby), strict=True))
-            weights = {
-                variant: child.run(request.top, [task], begins)[0]
-                for variant, task in budgets.weighings(request).items()
-            }
+            weights = {variant: child.run(request.top, [task], begins)[0] for variant, task in weighings.items()}
     evaluated = {task.target: answers[id(task)] for task in evaluations}
     gates = []
     for gate_and_variant in _order(request):
@@ -138,6 +156,18 @@ def write_golden(request: JudgeRequest, path: Path, *, progress: Progress) -> in
         raise UsageError(f"no golden file: {answer.message}", hint=answer.hint or None)
     assert isinstance(answer, Shone)
     return answer.rows
+
+
+def _loaded(tasks: Iterable[Evaluate | Clock | Weigh]) -> Iterator[Folder]:
+    """The models that these tasks load."""
+    for task in tasks:
+        match task:
+            case Evaluate() if not is_whole(task.target):
+                yield task.model
+            case Clock():
+                yield from (task.model, task.other)
+            case Weigh():
+                yield task.weighed
 
 
 def _plan_gate(plan: _Plan, rule: GateRule) -> None:

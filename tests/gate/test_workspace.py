@@ -84,8 +84,8 @@ def test_the_work_tree_serves_where_it_has_the_very_bytes(work: Work) -> None:
     work.commit("one", FILES)
     path, good = "models/m/m.safetensors", FILES["models/m/m.safetensors"]
     with Store(work.repo) as store:
-        located = bundle.at(work.repo, store.objects, SETTINGS)
-        part = bundle.part_at(work.repo, store.objects, path)
+        located = locating.at(work.repo, store.objects, SETTINGS)
+        part = locating.part_at(work.repo, store.objects, path)
         assert part is not None
         other = bytes([good[0], good[1] ^ 1]) + good[2:]
         for held in (good, other, good[:-1], None):
@@ -94,20 +94,20 @@ def test_the_work_tree_serves_where_it_has_the_very_bytes(work: Work) -> None:
                 work.write(path, held)
             with Workspace(store) as space:
                 folder = space.bundle(located, SETTINGS.main, root=SETTINGS.root)
-                assert bundle.of_folder(folder.path) == located.bundle
+                assert locating.of_folder(folder.path) == located.bundle
                 assert space.data(part).path.read_bytes() == good
-        work.write(path, good)
-        work.forget()
-        with Workspace(store) as space, pytest.raises(MissingError):  # what is judged must be stored all the same
-            space.bundle(located, SETTINGS.main, root=SETTINGS.root)
+    work.write(path, good)
+    work.forget()
+    with Store(work.repo) as store, Workspace(store) as space, pytest.raises(MissingError):
+        space.bundle(located, SETTINGS.main, root=SETTINGS.root)  # what is judged must be stored all the same
 
 
 def test_a_promise_is_kept_when_it_is_asked_for(work: Work) -> None:
     work.commit("one", FILES)
     with Store(work.repo) as store, Workspace(store) as space:
-        located = bundle.at(work.repo, store.objects, SETTINGS)
+        located = locating.at(work.repo, store.objects, SETTINGS)
         folder = space.promise(located, SETTINGS.main)
         assert list(folder.path.iterdir()) == []
         assert space.promise(located, SETTINGS.main) == folder
         space.fill(folder)
-        assert bundle.of_folder(folder.path) == located.bundle
+        assert locating.of_folder(folder.path) == located.bundle
