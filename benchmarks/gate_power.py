@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from git_lepton.gate.statistics import changed_sides, decide
-from git_lepton.gate.values import Verdict
+from git_lepton.record.values import Verdict
 
 CHURN: Final = 0.02
 LIMIT: Final = 0.005

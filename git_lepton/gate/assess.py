@@ -19,7 +19,8 @@ from git_lepton.gate.data import Data, load
 from git_lepton.gate.evaluators import Outputs, saved
 from git_lepton.gate.scoring import Scored
 from git_lepton.gate.tasks import Assess, Limits
-from git_lepton.gate.values import GateOutcome, Likeness, Measurement, SliceResult, Verdict, worst
+from git_lepton.gate.values import GateOutcome, Measurement, SliceResult, worst
+from git_lepton.record.values import Likeness, Verdict
 
 if TYPE_CHECKING:
     import numpy

@@ -11,7 +11,8 @@ from typing import Final
 
 from git_lepton.config.values import GateRule
 from git_lepton.gate.tasks import Clock, Clocked, Failed, Result, Weigh, Weighed
-from git_lepton.gate.values import ORIGINAL, BudgetKind, BudgetOutcome, Folder, Interval, JudgeRequest, Skipped, Verdict
+from git_lepton.gate.values import ORIGINAL, BudgetKind, BudgetOutcome, Folder, Interval, JudgeRequest, Skipped
+from git_lepton.record.values import Verdict
 
 _SECONDS: Final = 300.0
 

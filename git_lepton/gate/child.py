@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from git_lepton import proc
-from git_lepton.errors import FormatError
-from git_lepton.gate import wire
+from git_lepton.errors import FrameError
 from git_lepton.gate.standby import Standby, start
 from git_lepton.gate.tasks import Event, Failed, Job, Result, Task
+from git_lepton.record.plain import from_plain, to_plain
 
 _START_SECONDS: Final = 60.0
 _MAX_LINE: Final = 64 << 20
@@ -57,9 +57,9 @@ def _run_some(process: proc.Process, job: Job, begins: Callable[[Task], None]) -
             _send(process, job)
             lines = _Lines(process.stdout.fileno())
             while len(answers) < len(job.tasks):
-                event = wire.load(Event, json.loads(lines.next(limit)))
+                event = from_plain(Event, json.loads(lines.next(limit)))
                 if event.number != len(answers):
-                    raise FormatError("gate message", f"it is about task {event.number}")
+                    raise FrameError(f"it is about task {event.number}")
                 if (answer := event.result or event.failed) is not None:
                     answers.append(answer)
                     limit = _START_SECONDS
@@ -68,7 +68,7 @@ def _run_some(process: proc.Process, job: Job, begins: Callable[[Task], None]) -
                     limit = job.tasks[len(answers)].timeout
         except TimeoutError:
             ended = f"did not end within {limit:g} seconds"
-        except (FormatError, ValueError) as error:
+        except (FrameError, ValueError) as error:
             ended = f"said what cannot be understood: {error}"
         except EOFError:
             process.ends(_START_SECONDS)  # so that its own status can be told
@@ -82,7 +82,7 @@ def _run_some(process: proc.Process, job: Job, begins: Callable[[Task], None]) -
 
 def _send(process: proc.Process, job: Job) -> None:
     try:
-        process.stdin.write(json.dumps(wire.dump(job)).encode() + b"\n")
+        process.stdin.write(json.dumps(to_plain(job)).encode() + b"\n")
         process.stdin.flush()
     except BrokenPipeError as error:  # it ended already; its output ends too
         raise EOFError from error
@@ -96,11 +96,11 @@ class _Lines:
         self._rest = bytearray()
 
     def next(self, seconds: float) -> bytes:
-        """The next line. Raises TimeoutError, EOFError, or FormatError for a line without end."""
+        """The next line. Raises TimeoutError, EOFError, or FrameError for a line without end."""
         deadline = time.monotonic() + seconds
         while (end := self._rest.find(b"\n")) < 0:
             if len(self._rest) > _MAX_LINE:
-                raise FormatError("gate message", "a line without end")
+                raise FrameError("a line without end")
             ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 raise TimeoutError

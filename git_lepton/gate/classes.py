@@ -7,7 +7,8 @@ from typing import Final
 
 from git_lepton.gate import scores
 from git_lepton.gate.outputs import Examples
-from git_lepton.gate.values import ClassRow, ClassScore, Confusion
+from git_lepton.gate.values import ClassRow, ClassScore
+from git_lepton.record.values import Confusion
 
 MAX_CLASSES: Final = 50
 MAX_CONFUSIONS: Final = 5

@@ -46,9 +46,9 @@ from git_lepton.gate.values import (
     JudgeRequest,
     ModelOutcome,
     Skipped,
-    Verdict,
 )
 from git_lepton.progress import Progress
+from git_lepton.record.values import Verdict
 
 _ASSESS_SECONDS: Final = 600.0
 
@@ -149,7 +149,7 @@ def write_golden(request: JudgeRequest, path: Path, *, progress: Progress) -> in
     variants = {name: folder for name, folder in request.variants.items() if isinstance(folder, Folder)}
     models = {ORIGINAL: request.candidate, **variants}
     data = request.data[rule.name].path
-    task = Shine("golden file", rule, data, models, golden.rows, path, rule.timeout)
+    task = Shine("golden file", rule, data, tuple(models), tuple(models.values()), golden.rows, path, rule.timeout)
     with _told(progress) as begins:
         (answer,) = child.run(request.top, [task], begins)
     if isinstance(answer, Failed):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from git_lepton.errors import UsageError
-from git_lepton.gate.values import Likeness
+from git_lepton.record.values import Likeness
 
 if TYPE_CHECKING:
     import numpy

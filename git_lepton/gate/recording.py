@@ -6,17 +6,16 @@ from git_lepton.gate.values import (
     BudgetOutcome,
     ClassRow,
     GateOutcome,
-    Likeness,
+    Interval,
     Measurement,
     ModelOutcome,
     SliceResult,
 )
 from git_lepton.record.values import (
-    Alike,
     Budgeted,
     ClassFigures,
-    Confused,
     Figure,
+    Likeness,
     Outcome,
     Slice,
 )
@@ -44,19 +43,20 @@ def _outcome(found: GateOutcome) -> Outcome:
         reason=found.reason,
         figure=_figure(found.measurement),
         head=_figure(found.head),
-        likeness=_alike(found.likeness),
-        teacher=_alike(found.teacher),
+        likeness=_likeness(found.likeness),
+        teacher=_likeness(found.teacher),
         calibration_error=_round(found.calibration_error),
         calibration_error_before=_round(found.calibration_error_before),
         slices=tuple(map(_slice, found.slices[:MAX_SLICES])),
         classes=tuple(map(_classes, found.classes)),
-        confusions=tuple(Confused(c.expected, c.predicted, c.after, c.before) for c in found.confusions),
+        confusions=found.confusions,
     )
 
 
 def _figure(found: Measurement | None) -> Figure | None:
     if found is None:
         return None
+    low, high = _bounds(found.interval)
     return Figure(
         metric=found.metric,
         value=_round(found.value),
@@ -64,8 +64,8 @@ def _figure(found: Measurement | None) -> Figure | None:
         against=found.against,
         baseline=_round(found.baseline),
         drop=_round(found.drop),
-        low=_round(found.interval.low) if found.interval else None,
-        high=_round(found.interval.high) if found.interval else None,
+        low=low,
+        high=high,
         needed=found.needed_n,
         limits=found.limits,
     )
@@ -73,13 +73,14 @@ def _figure(found: Measurement | None) -> Figure | None:
 
 def _slice(found: SliceResult) -> Slice:
     figure = found.measurement
+    low, high = _bounds(figure.interval)
     return Slice(
         name=found.name,
         verdict=found.verdict,
         value=_round(figure.value),
         baseline=_round(figure.baseline),
-        low=_round(figure.interval.low) if figure.interval else None,
-        high=_round(figure.interval.high) if figure.interval else None,
+        low=low,
+        high=high,
         n=figure.n,
         reason=found.reason,
     )
@@ -99,24 +100,29 @@ def _classes(found: ClassRow) -> ClassFigures:
     )
 
 
-def _alike(found: Likeness | None) -> Alike | None:
+def _likeness(found: Likeness | None) -> Likeness | None:
     if found is None:
         return None
-    return Alike(_round(found.agreement), _round(found.output_error), _round(found.kl), found.n)
+    return Likeness(_round(found.agreement), _round(found.output_error), _round(found.kl), found.n)
 
 
 def _budget(found: BudgetOutcome) -> Budgeted:
+    low, high = _bounds(found.interval)
     return Budgeted(
         kind=found.kind,
         variant=found.variant,
         verdict=found.verdict,
         limit=float(found.limit),
         value=_round(found.value),
-        low=_round(found.interval.low) if found.interval else None,
-        high=_round(found.interval.high) if found.interval else None,
+        low=low,
+        high=high,
         n=found.n,
         reason=found.reason,
     )
+
+
+def _bounds(interval: Interval | None) -> tuple[float | None, float | None]:
+    return (None, None) if interval is None else (_rounded(interval.low), _rounded(interval.high))
 
 
 def _round(value: float | None) -> float | None:

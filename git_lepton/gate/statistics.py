@@ -21,7 +21,8 @@ from collections.abc import Callable
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Final
 
-from git_lepton.gate.values import Interval, Verdict
+from git_lepton.gate.values import Interval
+from git_lepton.record.values import Verdict
 
 if TYPE_CHECKING:
     import numpy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,12 +86,13 @@ class Weigh:
 
 @dataclass(frozen=True, slots=True)
 class Shine:
-    """Write a golden file: `count` examples with the answers of each model, by variant."""
+    """Write a golden file: `count` examples with the answers of each of `models`, which are these `variants`."""
 
     label: str
     rule: GateRule
     data: Path
-    models: Mapping[str, Folder]
+    variants: tuple[str, ...]
+    models: tuple[Folder, ...]
     count: int
     golden: Path
     timeout: float

@@ -12,14 +12,8 @@ from typing import Final, Literal
 
 from git_lepton.config.values import ModelSettings, When
 from git_lepton.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_NOT_MEASURED, EXIT_OK
+from git_lepton.record.values import Confusion, Likeness, Verdict
 from git_lepton.values import Hash
-
-Verdict = Literal["pass", "fail", "inconclusive", "pending", "recorded", "not-measured"]
-"""What came of one rule.
-
-pass, fail: judged. inconclusive: too few examples to tell. pending: left to CI. recorded: measured, nothing asked (or
-nothing to compare with yet). not-measured: the evaluator, the data or the model failed us; never good enough.
-"""
 
 BudgetKind = Literal["size_bytes", "latency_p50_ratio", "peak_memory_bytes"]
 
@@ -159,33 +153,6 @@ class ClassRow:
     label: str
     after: ClassScore
     before: ClassScore | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """Examples of class `expected` that are taken for `predicted`: how many now, how many in the compared model."""
-
-    expected: str
-    predicted: str
-    after: int
-    before: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """How alike the outputs of two models are on the same examples; None where that has no meaning for the outputs.
-
-    Attributes:
-        agreement: share of examples with the same prediction.
-        output_error: the largest |difference| of outputs.
-        kl: mean Kullback-Leibler divergence of the distribution from the other model's, in nats.
-        n: examples.
-    """
-
-    agreement: float | None = None
-    output_error: float | None = None
-    kl: float | None = None
-    n: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from typing import Final, TextIO
 from git_lepton.config.values import GateRule
 from git_lepton.errors import LeptonError, UsageError
 from git_lepton.gate import data as examples
-from git_lepton.gate import dissect, evaluators, golden, metrics, onnx_model, performance, wire
+from git_lepton.gate import dissect, evaluators, golden, metrics, onnx_model, performance
 from git_lepton.gate.assess import assess
 from git_lepton.gate.data import Data
 from git_lepton.gate.tasks import (
@@ -42,6 +42,7 @@ from git_lepton.gate.tasks import (
     Weigh,
 )
 from git_lepton.gate.values import Folder
+from git_lepton.record.plain import from_plain, to_plain
 
 MAX_JOB: Final = 64 << 20
 _TOLD: Final = 2000
@@ -71,7 +72,8 @@ class Worker:
                 return performance.weigh(task, self._load_data(task.data, task.rule))
             case Shine():
                 data = self._load_data(task.data, task.rule)
-                return Shone(golden.write(task.golden, data, task.rule, task.models, task.count))
+                models = dict(zip(task.variants, task.models, strict=True))
+                return Shone(golden.write(task.golden, data, task.rule, models, task.count))
             case Dissect():
                 return dissect.dissect(task, self._load_data(task.data, task.rule))
 
@@ -120,7 +122,7 @@ def main() -> int:
     line = sys.stdin.buffer.readline(MAX_JOB)
     if not line:
         return 0
-    job = wire.load(Job, json.loads(line))
+    job = from_plain(Job, json.loads(line))
     threading.Thread(target=_end_with_parent, name="lifeline", daemon=True).start()
     sys.dont_write_bytecode = True  # a gate leaves no files in the work tree
     worker = Worker(job.top)
@@ -131,7 +133,7 @@ def main() -> int:
 
 
 def _tell(stream: TextIO, event: Event) -> None:
-    stream.write(json.dumps(wire.dump(event)) + "\n")
+    stream.write(json.dumps(to_plain(event)) + "\n")
     stream.flush()
 
 

@@ -1,8 +1,9 @@
 """Values of frozen dataclasses as plain tables of strings, numbers, truth values and lists, and strictly back.
 
-One rule for all our committed and cached texts (records in TOML, verdicts and caches in JSON): a field that has its
-default is left out, a tuple becomes a list, a mapping with text keys a table. Reading is total: an unknown key, a
-missing one, another type, or text that is no hash is an error that names the place.
+One rule for all our committed and cached texts (records in TOML, verdicts and caches in JSON), and for what the gate
+and its child tell each other: a field that has its default is left out, a tuple becomes a list, a mapping with text
+keys a table, a path its text. Where a field may be one of several dataclasses, their keys tell which. Reading is total:
+an unknown key, a missing one, another type, or text that is no hash is an error that names the place.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import dataclasses
 import re
 import types
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from git_lepton.errors import FrameError
@@ -85,7 +88,7 @@ def _plain(value: object) -> object:
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _plain(value[key]) for key in sorted(value)}
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
 def _name(where: str, key: str) -> str:
@@ -95,8 +98,7 @@ def _name(where: str, key: str) -> str:
 def _value(hint: Any, value: object, where: str) -> object:
     origin = get_origin(hint)
     if origin in {Union, types.UnionType}:
-        kinds = [kind for kind in get_args(hint) if kind is not type(None)]
-        return _value(kinds[0], value, where)
+        return _one_of(get_args(hint), value, where)
     if hint is Hash:
         if not isinstance(value, str) or not _HEX64.fullmatch(value):
             raise FrameError(f"{where} is no BLAKE3 hash")
@@ -105,6 +107,8 @@ def _value(hint: Any, value: object, where: str) -> object:
         if not isinstance(value, str) or not _OID.fullmatch(value):
             raise FrameError(f"{where} is no object id")
         return Oid(value)
+    if hint is Path:
+        return Path(_of(str, value, where))
     if hint is BundleFile:
         return bundle.parse_line(_of(str, value, where))
     if origin is Literal:
@@ -120,6 +124,16 @@ def _value(hint: Any, value: object, where: str) -> object:
     if dataclasses.is_dataclass(hint):
         return from_plain(cast("type[Any]", hint), value, where)
     return _of(hint, value, where)
+
+
+def _one_of(hints: tuple[Any, ...], value: object, where: str) -> object:
+    if value is None and type(None) in hints:
+        return None
+    *others, last = (hint for hint in hints if hint is not type(None))
+    for hint in others:
+        with suppress(FrameError):
+            return _value(hint, value, where)
+    return _value(last, value, where)
 
 
 def _of(kind: type[T], value: object, where: str) -> T:

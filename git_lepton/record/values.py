@@ -14,7 +14,11 @@ from git_lepton.record.bundle import Bundle, BundleFile, make
 from git_lepton.values import Hash
 
 Verdict = Literal["pass", "fail", "inconclusive", "pending", "recorded", "not-measured"]
-"""See `git_lepton.gate.values.Verdict`."""
+"""What came of one rule.
+
+pass, fail: judged. inconclusive: too few examples to tell. pending: left to CI. recorded: measured, nothing asked (or
+nothing to compare with yet). not-measured: the evaluator, the data or the model failed us; never good enough.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +151,8 @@ class ClassFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Confused:
-    """Examples of one class that are taken for another, now and before."""
+class Confusion:
+    """Examples of class `expected` that are taken for `predicted`: how many now, how many in the compared model."""
 
     expected: str
     predicted: str
@@ -157,8 +161,15 @@ class Confused:
 
 
 @dataclass(frozen=True, slots=True)
-class Alike:
-    """How alike two models' outputs are; see `git_lepton.gate.values.Likeness`."""
+class Likeness:
+    """How alike the outputs of two models are on the same examples; None where that has no meaning for the outputs.
+
+    Attributes:
+        agreement: share of examples with the same prediction.
+        output_error: the largest |difference| of outputs.
+        kl: mean Kullback-Leibler divergence of the distribution from the other model's, in nats.
+        n: examples.
+    """
 
     agreement: float | None = None
     output_error: float | None = None
@@ -176,13 +187,13 @@ class Outcome:
     reason: str = ""
     figure: Figure | None = None
     head: Figure | None = None
-    likeness: Alike | None = None
-    teacher: Alike | None = None
+    likeness: Likeness | None = None
+    teacher: Likeness | None = None
     calibration_error: float | None = None
     calibration_error_before: float | None = None
     slices: tuple[Slice, ...] = ()
     classes: tuple[ClassFigures, ...] = ()
-    confusions: tuple[Confused, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

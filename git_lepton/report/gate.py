@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from git_lepton.gate.explain import Explanation
 from git_lepton.gate.policy import PolicyChange
-from git_lepton.gate.values import BudgetOutcome, GateOutcome, Measurement, ModelOutcome, Verdict
+from git_lepton.gate.values import BudgetOutcome, GateOutcome, Measurement, ModelOutcome
 from git_lepton.record.plain import to_plain
-from git_lepton.record.values import Record, Variant
+from git_lepton.record.values import Record, Variant, Verdict
 from git_lepton.report.table import safe, table
 from git_lepton.report.units import share, size
 

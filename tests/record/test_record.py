@@ -17,12 +17,12 @@ from git_lepton.record.bundle import BundleFile, make
 from git_lepton.record.plain import from_plain, to_plain
 from git_lepton.record.record import parse, path_of, to_text
 from git_lepton.record.values import (
-    Alike,
     Anchor,
     Budgeted,
     ClassFigures,
-    Confused,
+    Confusion,
     Figure,
+    Likeness,
     Origins,
     Outcome,
     Record,
@@ -78,9 +78,9 @@ def sample() -> Record:
                     ClassFigures("0", 50, 0.98, 0.96, 0.97, 0.98, 0.94, 0.96),
                     ClassFigures("1", 48, 1.0, 1.0, 1.0),
                 ),
-                confusions=(Confused("8", "1", 3, 1),),
+                confusions=(Confusion("8", "1", 3, 1),),
             ),
-            Outcome("accuracy", "int8", "pass", likeness=Alike(0.996, 0.12, None, 500)),
+            Outcome("accuracy", "int8", "pass", likeness=Likeness(0.996, 0.12, None, 500)),
         ),
         budget=(Budgeted("size_bytes", "int8", "pass", 200_000.0, 170_045.0),),
         host={"cpu": "x86_64", "onnxruntime": "1.23.0"},

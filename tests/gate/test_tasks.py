@@ -11,20 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_lepton.config.values import GateRule, TeacherRule, Tolerance, VariantRule
-from git_lepton.errors import FormatError
-from git_lepton.gate import wire
-from git_lepton.gate.tasks import Clocked, Evaluate, Event, Failed, Job
+from git_lepton.errors import FrameError
+from git_lepton.gate.tasks import Clocked, Evaluate, Evaluated, Event, Failed, Job, Shine, Shone, Weighed
 from git_lepton.gate.values import (
     ClassRow,
     ClassScore,
-    Confusion,
     Folder,
     GateOutcome,
     Interval,
-    Likeness,
     Measurement,
     SliceResult,
 )
+from git_lepton.record.plain import from_plain, to_plain
+from git_lepton.record.values import Confusion, Likeness
 from git_lepton.values import Hash
 
 RULE = GateRule(
@@ -49,9 +48,17 @@ OUTCOME = GateOutcome(
     None,
     Likeness(1.0, None, 0.0, 5),
 )
+FOLDER = Folder(Path("/m"), "m.onnx", Hash("0" * 64))
+TASKS = (
+    Evaluate("l", RULE, FOLDER, None, Path("t"), 3.0),
+    Shine("l", RULE, Path("d"), ("int8", ""), (FOLDER, FOLDER), 8, Path("g"), 3.0),
+)
 MESSAGES = [
-    Job(Path("/top"), (Evaluate("l", RULE, Folder(Path("/m"), "m.onnx", Hash("0" * 64)), None, Path("t"), 3.0),)),
+    Job(Path("/top"), TASKS),
     Event(3),
+    Event(3, Evaluated(0.0)),
+    Event(3, Weighed(0)),
+    Event(3, Shone(0)),
     Event(3, OUTCOME),
     Event(0, Clocked(1.5, Interval(1.0, 2.0), 12)),
     Event(0, failed=Failed("why", "hint")),
@@ -60,7 +67,7 @@ MESSAGES = [
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_every_message_survives(message: Any) -> None:
-    assert wire.load(type(message), json.loads(json.dumps(wire.dump(message)))) == message
+    assert from_plain(type(message), json.loads(json.dumps(to_plain(message)))) == message
 
 
 @settings(deadline=None, max_examples=50)
@@ -73,11 +80,11 @@ def test_every_message_survives(message: Any) -> None:
 )
 def test_anything_else_is_refused(value: object) -> None:
     for kind in (Event, GateOutcome, Job):
-        with pytest.raises(FormatError):
-            wire.load(kind, value)
+        with pytest.raises(FrameError):
+            from_plain(kind, value)
 
 
 def test_types_are_checked_all_the_way_down() -> None:
     for name, bad in (("verdict", "great"), ("stops", 1), ("seconds", "1"), ("slices", {}), ("gate", None)):
-        with pytest.raises(FormatError, match=f"GateOutcome.{name}"):
-            wire.load(GateOutcome, wire.dump(OUTCOME) | {name: bad})
+        with pytest.raises(FrameError, match=name):
+            from_plain(GateOutcome, to_plain(OUTCOME) | {name: bad})
