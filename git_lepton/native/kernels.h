@@ -16,9 +16,10 @@
 
 #define LEPTON_API __attribute__((visibility("default")))
 
-/* A function with this is compiled for several generations of processors; the loader picks one (GNU indirect functions). */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-#define LEPTON_CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+/* A function with this is compiled for several generations of processors; the loader picks one (GNU indirect functions).
+ * Levels, not models: "arch=haswell" would be taken on a Haswell only, not on what came after it. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__)
+#define LEPTON_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define LEPTON_CLONES
 #endif
