@@ -29,7 +29,7 @@ from git_lepton.gate import verdicts
 from git_lepton.gate.anchor import head_commit
 from git_lepton.git.repo import Repo
 from git_lepton.record.plain import to_plain
-from git_lepton.report.gate import details_text, explanation_text, judged_fields, judged_text, refusal_text
+from git_lepton.report.gate import details_text, explanation_text, judged_fields, judged_text, reasons, refusal_text
 from git_lepton.report.gateplan import Explained, explained_fields, explained_text, range_text
 from git_lepton.store.store import Store
 
@@ -164,8 +164,9 @@ def _tell(found: Sequence[Judged]) -> None:
 
 
 def _failed_variants(judged: Judged) -> list[str]:
-    """Variants that a gate refuses, each once."""
-    return list(dict.fromkeys(found.variant for found in judged.outcome.gates if found.variant and found.stops))
+    """Variants that a gate refuses, each once; none while the model itself is refused, which is to be mended first."""
+    refused = dict.fromkeys(found.variant for found in judged.outcome.gates if found.stops)
+    return [] if "" in refused else list(refused)
 
 
 def _range_judge(repo: Repo, store: Store, gating: Gating, commits: str, *, accept: bool, rebuild: bool) -> RangeJudge:
@@ -180,7 +181,9 @@ def _range_text(finding: RangeFinding) -> str:
         finding.changes,
         [fault.text for fault in finding.faults],
         judged=judged_text(judged.outcome, judged.record, known=judged.known) if judged else "",
+        why=reasons(judged.outcome) if judged else (),
         unchanged=finding.is_unchanged,
+        accepted=finding.accepted,
         code=finding.exit_code,
     )
 

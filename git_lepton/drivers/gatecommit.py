@@ -50,7 +50,7 @@ def gate_staged(repo: Repo, store: Store, say: Say, standby: Standby | None = No
             say(judged_text(judged.outcome, judged.record, known=judged.known))
         refused = [judged for judged in found if judged.outcome.stops]
         for judged in refused:
-            say(refusal_text(judged.outcome, judged.record))
+            say(refusal_text(judged.outcome, judged.record, unstaged=repo.index_file != repo.git_dir / "index"))
         if refused:
             return 1
         for model, text in kept.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from glob import escape
 from typing import Any, Final
 
 from git_lepton.gate.explain import Explanation
@@ -11,7 +12,7 @@ from git_lepton.gate.values import BudgetOutcome, GateOutcome, Measurement, Mode
 from git_lepton.record.plain import to_plain
 from git_lepton.record.values import Record, Variant, Verdict
 from git_lepton.report.table import safe, table
-from git_lepton.report.units import share, size
+from git_lepton.report.units import counted, share, size
 
 _HEADER: Final = ("gate", "of", "metric", "before", "now", "worse by", "95 % bounds", "n", "verdict")
 _RIGHT: Final = "lllrrrlrl"
@@ -42,17 +43,36 @@ def judged_text(outcome: ModelOutcome, record: Record, *, known: bool = False) -
     return "\n".join(lines)
 
 
-def refusal_text(outcome: ModelOutcome, record: Record) -> str:
-    """Why the commit is not made, what could help, and the command that shows more."""
-    lines = [f"{safe(record.model)} is refused; nothing was written:"]
-    for found in outcome.outcomes:
-        if found.stops:
-            lines.append(f"  {_name(found)}: {safe(found.reason)}")
-            if isinstance(found, GateOutcome) and found.hint:
-                lines.append(f"    {safe(found.hint)}")
-            lines += [f"    {line}" for line in _suggestion(found, record)]
+def refusal_text(outcome: ModelOutcome, record: Record, *, unstaged: bool = False) -> str:
+    """Why the commit is not made, what could help, and the command that shows more.
+
+    Args:
+        outcome: what was found.
+        record: the one that is not written.
+        unstaged: what was judged is not in the index of the repository: git takes back what `commit -a` and
+            `commit PATH` staged.
+    """
+    lines = [f"{safe(record.model)} is refused; nothing was written:", *reasons(outcome)]
+    lines += [f"  {line}" for line in _suggestions(outcome, record)]
+    if unstaged:
+        lines.append("  a commit -a or commit PATH that is refused stages nothing; for what follows, first: git add -u")
     lines.append(f"  to see more: git lepton gate {record.model} --explain")
     return "\n".join(lines)
+
+
+def reasons(outcome: ModelOutcome) -> list[str]:
+    """Why the model is refused: a line for each reason, with all that it stops, and what helps below it."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for found in outcome.outcomes:
+        if found.stops:
+            hint = found.hint if isinstance(found, GateOutcome) else ""
+            told.setdefault((found.reason, hint), []).append(_name(found))
+    lines = []
+    for (reason, hint), names in told.items():
+        lines.append(f"  {', '.join(names)}: {safe(reason)}")
+        if hint:
+            lines.append(f"    {safe(hint)}")
+    return lines
 
 
 def details_text(outcome: ModelOutcome, record: Record) -> str:
@@ -84,7 +104,7 @@ def explanation_text(model: str, found: Explanation) -> str:
         lines.append(f"    {safe(found.note)}")
     if found.suggestion:
         names = ", ".join(f'"{safe(name)}"' for name in found.suggestion)
-        options = " ".join(f"--exclude '{found.recipe}={safe(name)}'" for name in found.suggestion)
+        options = " ".join(_excluding(found.recipe, name) for name in found.suggestion)
         lines.append(
             f"    {'passes' if found.passes else 'better, and still fails'} with exclude = [{names}]; to try it:"
         )
@@ -146,8 +166,8 @@ def _gate_row(found: GateOutcome) -> tuple[str, ...]:
 
 
 def _budget_row(found: BudgetOutcome) -> tuple[str, ...]:
-    shown = _amount(found.kind, found.value)
-    limit = f"at most {_amount(found.kind, found.limit)}"
+    shown = amount(found.kind, found.value)
+    limit = f"at most {amount(found.kind, found.limit)}"
     return (found.kind, found.variant or _ORIGINAL, limit, "", shown, "", "", "", _VERDICTS[found.verdict])
 
 
@@ -164,7 +184,8 @@ def number(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
 
 
-def _amount(kind: str, value: float | None) -> str:
+def amount(kind: str, value: float | None) -> str:
+    """A figure of a budget, or its limit."""
     if value is None:
         return "-"
     return f"{value:.3g} x" if kind == "latency_p50_ratio" else size(round(value))
@@ -182,14 +203,20 @@ def _remarks(outcome: ModelOutcome) -> Iterator[str]:
             yield f"{_name(found)}: {safe(found.reason)}"
 
 
-def _suggestion(found: GateOutcome | BudgetOutcome, record: Record) -> Iterator[str]:
-    """For a variant whose outputs differ too much: leave the tensor out that loses most."""
-    variant = next((v for v in record.variant if v.recipe == found.variant and v.losses), None)
-    if variant is None or isinstance(found, BudgetOutcome) or found.verdict == "not-measured":
-        return
-    worst = variant.losses[0]
-    yield f"{safe(worst.name)} loses most ({worst.relative_l2:.2%} of its norm); to try without it:"
-    yield f"git lepton gate {record.model} --exclude '{variant.recipe}={safe(worst.name)}'"
+def _suggestions(outcome: ModelOutcome, record: Record) -> Iterator[str]:
+    """For variants whose answers differ too much: leave the tensor out that loses most."""
+    bad = {found.variant for found in outcome.gates if found.stops and found.verdict != "not-measured"}
+    for variant in record.variant:
+        if variant.recipe in bad and variant.losses:
+            worst = variant.losses[0]
+            yield f"{safe(worst.name)} loses most in {variant.recipe} ({worst.relative_l2:.2%} of its norm); without it:"
+            yield f"  git lepton gate {record.model} {_excluding(variant.recipe, escape(worst.name))}"
+
+
+def _excluding(recipe: str, glob: str) -> str:
+    """The option that leaves a tensor or node alone, as a shell reads it."""
+    text = safe(f"{recipe}={glob}").replace("'", "'\"'\"'")
+    return f"--exclude '{text}'"
 
 
 def _gate_details(found: GateOutcome) -> list[str]:
@@ -203,10 +230,9 @@ def _gate_details(found: GateOutcome) -> list[str]:
             for s in found.slices
         ]  # fmt: skip
         lines.append(table(rows, right="lrrrl", header=("slice", "before", "now", "n", "verdict"), indent=4))
-    if not found.variant or any(row.before != row.after for row in found.classes):
-        lines += _class_details(found)
+    lines += _class_details(found)
     lines += [
-        f"    {safe(c.expected)} taken for {safe(c.predicted)}: {c.after} times, {c.before} before"
+        f"    {safe(c.expected)} taken for {safe(c.predicted)}: {counted(c.after, 'time')}, {c.before} before"
         for c in found.confusions
     ]
     return lines

@@ -10,7 +10,7 @@ from typing import Any
 from git_lepton.config.values import Budget, GateRule, ModelSettings, Tolerance
 from git_lepton.gate.policy import PolicyChange
 from git_lepton.record.values import Variant
-from git_lepton.report.gate import policy_text
+from git_lepton.report.gate import amount, policy_text
 from git_lepton.report.table import safe, table
 from git_lepton.report.units import counted, size
 
@@ -82,17 +82,38 @@ def explained_fields(found: Explained) -> dict[str, Any]:
 
 
 def range_text(
-    model: str, changes: Sequence[PolicyChange], faults: Sequence[str], *, judged: str, unchanged: bool, code: int
+    model: str,
+    changes: Sequence[PolicyChange],
+    faults: Sequence[str],
+    *,
+    judged: str,
+    why: Sequence[str],
+    unchanged: bool,
+    accepted: bool,
+    code: int,
 ) -> str:
-    """One model of a range: rules that differ, what is wrong with the record, the table, the answer."""
+    """One model of a range: the table, why it is refused, rules that differ, what is wrong with the record, the answer.
+
+    Args:
+        model: its name.
+        changes: of its rules.
+        faults: of its record.
+        judged: the table; empty when nothing was judged.
+        why: lines that tell why it is refused.
+        unchanged: the range does nothing to it.
+        accepted: loosened rules are accepted.
+        code: the exit code that all this means.
+    """
     if unchanged:
         return f"{safe(model)}: unchanged"
-    lines = [policy_text(changes)] if changes else []
+    lines = [judged or f"{safe(model)}: not judged", *why]
+    if changes:
+        lines.append(policy_text(changes))
+    if not accepted and any(change.loosened for change in changes):
+        lines.append("    the old rules count until somebody who agrees says --accept-policy")
     lines += [f"  record: {safe(fault)}" for fault in faults]
-    if judged:
-        lines.insert(0, judged)
-    else:
-        lines.insert(0, f"{safe(model)}: not judged")
+    if faults:
+        lines.append(f"    to make it anew: git lepton gate {safe(model)} --record && git commit")
     lines.append(f"  {safe(model)}: {_ANSWERS.get(code, f'exit {code}')}")
     return "\n".join(lines)
 
@@ -150,7 +171,7 @@ def _limit(value: Any) -> str:
 
 def _budget(budget: Budget) -> list[str]:
     rows = [
-        (f"{field.name} of {variant}" if variant else field.name, f"at most {limit:g}")
+        (f"{field.name} of {variant}" if variant else field.name, f"at most {amount(field.name, limit)}")
         for field in dataclasses.fields(budget)
         for variant, limit in getattr(budget, field.name).items()
     ]

@@ -108,9 +108,16 @@ def test_a_refusal_writes_nothing_and_says_why(gated: Work) -> None:
     assert "m is refused; nothing was written" in text
     assert "size_bytes" in text
     assert "git lepton gate m --explain" in text
+    assert "git add -u" not in text
     assert (gated.read(RECORD), gated.git("rev-parse", "HEAD")) == (record, head)
     assert gated.git("ls-files", "--stage") == index
     assert not (gated.folder / ".git/lepton-staged").exists()
+    # What -a and PATH stage is taken back by git, so that there would be nothing to explain.
+    gated.git("reset", "-q")
+    for words in (("-a",), (MODEL,)):
+        assert b"first: git add -u" in gated.run("commit", "-qm", "too large", *words).stderr
+    gated.git("add", "-u")
+    assert "FAIL" in gated.git("lepton", "gate", "m", "--explain")
     gated.git("commit", "-qm", "all the same", "--no-verify")
     assert not holds(gated)
 
