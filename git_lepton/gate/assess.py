@@ -94,7 +94,7 @@ def _assess_metric(task: Assess, sides: Sides, data: Data | None) -> GateOutcome
         findings,
         measurement,
         slices=slices,
-        classes=class_rows(examples, before),
+        classes=class_rows(examples, before, changed=bool(task.variant)),
         confusions=confusions(examples, before),
         calibration_error=calibration(examples),
         calibration_error_before=calibration(before),

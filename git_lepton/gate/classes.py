@@ -15,12 +15,16 @@ MAX_CONFUSIONS: Final = 5
 _MAX_MATRIX: Final = 2000
 
 
-def class_rows(after: Examples | None, before: Examples | None) -> tuple[ClassRow, ...]:
-    """Every class that occurs, in its order; of more than fifty those whose F1 changed most, else the worst."""
+def class_rows(after: Examples | None, before: Examples | None, *, changed: bool = False) -> tuple[ClassRow, ...]:
+    """Every class that the examples have, in its order; of more than fifty those whose F1 changed most, else the worst.
+
+    With `changed`, only those in which the two models differ: of a variant, the rest is the original's.
+    """
     if after is None or not after.names:
         return ()
     now, then = _class_scores(after), _class_scores(before) if before is not None else {}
     rows = [ClassRow(name, score, then.get(name)) for name, score in now.items()]
+    rows = [row for row in rows if not changed or row.after != row.before]
     if len(rows) > MAX_CLASSES:
         told = sorted(rows, key=lambda row: abs(row.after.f1 - (row.before.f1 if row.before else 1.0)), reverse=True)
         kept = {row.label for row in told[:MAX_CLASSES]}
@@ -48,7 +52,7 @@ def calibration(examples: Examples | None) -> float | None:
 
 def _class_scores(examples: Examples) -> dict[str, ClassScore]:
     parts = scores.class_parts(examples)
-    _, predicted, true = scores.counts(examples)
+    _, _, true = scores.counts(examples)
     return {
         name: ClassScore(
             float(parts["precision"][number]),
@@ -57,7 +61,7 @@ def _class_scores(examples: Examples) -> dict[str, ClassScore]:
             int(true[number]),
         )
         for number, name in enumerate(examples.names)
-        if true[number] or predicted[number]
+        if true[number]
     }
 
 

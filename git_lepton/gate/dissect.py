@@ -47,7 +47,11 @@ def dissect(task: Dissect, data: Data) -> Dissected:
     before = _results(task, task.original, original, results, data)
     after = _results(task, task.variant, variant, results, data)
     return Dissected(
-        tuple(NodeNoise(name, _decibels(before[result], after[result])) for name, result in nodes if result in after)
+        tuple(
+            NodeNoise(name, _decibels(before[result], after[result]))
+            for name, result in nodes
+            if before[result].dtype.kind == "f"  # of a comparison, or of positions, there is no noise
+        )
     )
 
 
@@ -101,7 +105,7 @@ def _has_external(graph: ModelProto) -> bool:
 def _decibels(before: Array, after: Array) -> float:
     import numpy as np
 
-    if before.shape != after.shape or before.dtype.kind != "f":
+    if before.shape != after.shape:
         return -_ENDLESS
     signal = before.astype("float64")
     power, noise = float(np.square(signal).sum()), float(np.square(signal - after).sum())

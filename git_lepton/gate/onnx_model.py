@@ -166,7 +166,10 @@ class Model:
         try:
             return self.session.run([output], feed)[0]
         except Exception as error:  # onnxruntime's own exceptions have no common base
-            raise UsageError(f"onnxruntime cannot run {self.path.name}: {_reason(error)}") from error
+            raise UsageError(
+                f"onnxruntime cannot run {self.path.name}: {_reason(error)}",
+                hint="where the model takes one example at a time, say batch = 1 in the gate",
+            ) from error
 
     def _source(self, slot: Slot, data: Data, name: str | None) -> Source:
         import numpy as np
@@ -199,6 +202,8 @@ class Model:
             return max(1, *(size for size in fixed if isinstance(size, int)))
         if batch is not None:
             return batch
+        if any(s.way == "whole" and not all(isinstance(size, int) for size in s.slot.shape) for s in sources):
+            return 1  # a state whose free dimension is the batch: what the data has is for one example
         row = sum(s.values[:1].nbytes for s in sources if s.way == "batch")
         # What a call needs grows with its rows: eight 128-token rows already take a third of a small encoder's size.
         return max(1, min(_BATCH, _BATCH_BYTES // max(row, 1)), min(_SMALL_BATCH, _SMALL_BYTES // max(row, 1)))
@@ -252,7 +257,13 @@ def _load_error(path: Path, error: Exception) -> FormatError | UsageError:
 
 
 def _reason(error: Exception) -> str:
-    """What onnxruntime says, in one line of bearable length, without its prefix of error codes."""
+    """What onnxruntime says, in one line of bearable length, without its prefix of error codes.
+
+    An error inside a branch is told once for each graph around it: the innermost node and its message say it all.
+    """
     text = " ".join(str(error).split())
     text = text.partition(" : ")[2].partition(" : ")[2] or text
+    around, found, inner = text.rpartition(" Status Message: ")
+    if found:
+        text = f"node {around.rpartition('Name:')[2]}: {inner}"
     return text if len(text) <= 300 else text[:299] + "…"

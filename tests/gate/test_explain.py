@@ -81,6 +81,33 @@ def test_the_noisy_layer_is_found_and_leaving_it_alone_passes(tmp_path: Path, as
     assert [trial.passes for trial in found.trials] == [True]
 
 
+def test_comparisons_have_no_noise(tmp_path: Path, asked: JudgeRequest) -> None:
+    """A node of positions that a constant table is compared with is no suspect, though its answers differ."""
+
+    def odd(folder: Path, weight: Array) -> Folder:
+        graph = helper.make_graph(
+            [
+                helper.make_node("Less", ["x", "table"], ["low"], name="less"),
+                helper.make_node("Cast", ["low"], ["number"], to=TensorProto.FLOAT),
+                helper.make_node("MatMul", ["number", "w"], ["y"], name="product"),
+            ],
+            "odd",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+            [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(weight.T[:1] * 0, "table")],
+        )
+        return save(folder, graph)
+
+    first, second = RANDOM.normal(size=(8, 4)).astype("float32"), RANDOM.normal(size=(8, 4)).astype("float32")
+    variant = odd(tmp_path / "other", second)
+    graph = onnx.load(variant.path / "model.onnx")
+    graph.graph.initializer[1].CopyFrom(numpy_helper.from_array(second.T[:1], "table"))
+    failing = replace(asked, candidate=odd(tmp_path / "odd", first))
+    failing = replace(failing, variants={"noisy": write(variant.path, graph.SerializeToString())})
+    found = find(failing, lambda exclude: Skipped("not built"))
+    assert [suspect.name for suspect in found.suspects] == ["product"]
+
+
 def test_time_runs_out(tmp_path: Path, asked: JudgeRequest) -> None:
     builder = Builder(tmp_path)
     found = find(replace(asked, variants={"noisy": builder(())}), builder, seconds=-1.0)

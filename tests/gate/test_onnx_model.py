@@ -98,6 +98,41 @@ def test_a_state_and_a_rate_go_with_every_call(tmp_path: Path) -> None:
         assert np.allclose(found.raw, X * 2 + 6)
 
 
+def test_a_state_for_one_example_means_one_example_a_call(tmp_path: Path) -> None:
+    """As of an LSTM: the state's second dimension must be the rows of x. The innermost of nested errors is told."""
+    inner = helper.make_graph(
+        [
+            helper.make_node("Unsqueeze", ["x", "first"], ["alone"]),
+            helper.make_node("Concat", ["alone", "state"], ["both"], axis=0, name="joined"),
+            helper.make_node("ReduceSum", ["both", "first"], ["inside"], keepdims=0),
+        ],
+        "branch",
+        [],
+        [info("inside", TensorProto.FLOAT, [None, None])],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("If", ["yes"], ["y"], then_branch=inner, else_branch=inner, name="outer")],
+        "state",
+        [
+            info("x", TensorProto.FLOAT, [None, 3]),
+            info("state", TensorProto.FLOAT, [2, None, 3]),
+            info("yes", TensorProto.BOOL, []),
+        ],
+        [info("y", TensorProto.FLOAT, [None, None])],
+        [numpy_helper.from_array(np.array([0]), "first")],
+    )
+    model = save(tmp_path / "m", graph)
+    state = {"state": np.ones((2, 1, 3), "float32"), "yes": np.array(True)}
+    found = answers(model, tmp_path, x=X, **state)
+    assert found.raw is not None
+    assert np.allclose(found.raw, X + 2)
+    with pytest.raises(UsageError) as caught:
+        answers(model, tmp_path, GateRule("g", batch=7), x=X, **state)
+    assert "node 'joined': " in caught.value.message
+    assert "'outer'" not in caught.value.message
+    assert "batch = 1" in (caught.value.hint or "")
+
+
 def test_a_model_of_one_example_is_called_for_each(tmp_path: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)],

@@ -258,6 +258,13 @@ def test_classes_confusions_and_calibration(case: Case) -> None:
     }  # fmt: skip
     assert found.calibration_error is not None
     assert found.calibration_error_before is not None
+    # Of a variant, the classes that it changed; and none that no example has.
+    wide = np.pad(scores(100), ((0, 0), (0, 2)))
+    strayed = wide.copy()
+    strayed[999, 5] = 9.0
+    found = case.judge(Limits(), strayed, wide, variant="int8")
+    assert [row.label for row in found.classes] == ["3"]
+    assert [(c.expected, c.predicted) for c in found.confusions] == [("3", "5")]
 
 
 def test_outputs_of_another_shape_are_another_model_not_an_error(case: Case) -> None:
