@@ -2,7 +2,8 @@
 
 A file holds an array for each input, by the input's name (.npz or .safetensors); a model with one input also takes a
 file with one array that fits it. Rows lie along the first axis. An array that has no row axis for its input (fewer
-dimensions than the input, or a scalar) goes into every batch as it is.
+dimensions than the input, a scalar, or a first axis of the length that the graph fixes: an initial state) goes into
+every batch as it is.
 """
 
 from __future__ import annotations
@@ -52,27 +53,24 @@ class Batches:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         inputs = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"]).get_inputs()
         arrays = read_arrays(examples)
-        self._whole: dict[str, Array] = {}
-        self._rows: dict[str, Array] = {}
-        size = None
-        for wanted in inputs:
-            array = _match(wanted, arrays, len(inputs))
-            if array is None:
-                raise Unsuitable(
-                    f"the calibration data does not fit: the model takes {_signature(inputs)}, the file has "
-                    + ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in sorted(arrays.items()))
-                )
-            if array.ndim == len(wanted.shape) and array.ndim:
-                self._rows[wanted.name] = array[:MAX_ROWS]
-                if isinstance(wanted.shape[0], int):
-                    size = wanted.shape[0]
-            else:
-                self._whole[wanted.name] = array
+        found = {wanted.name: _match(wanted, arrays, len(inputs)) for wanted in inputs}
+        given = {name: array for name, array in found.items() if array is not None}
+        if len(given) < len(found):
+            raise Unsuitable(
+                f"the calibration data does not fit: the model takes {_signature(inputs)}, the file has "
+                + ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in sorted(arrays.items()))
+            )
+        in_rows = [i for i in inputs if given[i.name].ndim == len(i.shape) and given[i.name].ndim]
+        self._count = min(MAX_ROWS, max((len(given[i.name]) for i in in_rows), default=0))
+        states = [i for i in in_rows if len(given[i.name]) == i.shape[0] < self._count]
+        self._rows = {i.name: given[i.name][:MAX_ROWS] for i in in_rows if i not in states}
+        self._whole = {name: array for name, array in given.items() if name not in self._rows}
         counts = {name: len(array) for name, array in self._rows.items()}
         if len(set(counts.values())) != 1:
             raise Unsuitable(f"the arrays of the calibration data have different numbers of rows: {counts}")
-        self._count = next(iter(counts.values()))
-        self._size = size or min(_BATCH, max(1, self._count))
+        fixed = [i.shape[0] for i in in_rows if i.name in self._rows and isinstance(i.shape[0], int)]
+        alone = any(not all(isinstance(size, int) for size in i.shape) for i in states)
+        self._size = fixed[0] if fixed else 1 if alone else min(_BATCH, self._count)
         if self._count < self._size:
             raise Unsuitable(f"the model takes {self._size} rows at a time, and the calibration data has {self._count}")
 

@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from git_lepton.variants.values import ModelFolder, Outcome
+from git_lepton.variants.calibration import Batches
+from git_lepton.variants.values import ModelFolder, Outcome, Unsuitable
 from tests.variants.kit import Array, folder_of, inline, mlp, onnx_folder, random, run_onnx
 
 
@@ -80,6 +81,34 @@ def test_examples_that_do_not_fit_show_both_signatures(tmp_path: Path) -> None:
     reason = inline("int8-static", folder_of(tmp_path / "model", "model.onnx"), tmp_path / "out2")
     assert isinstance(reason, str)
     assert "needs examples" in reason
+
+
+@pytest.mark.parametrize(("free", "rows"), [(None, 1), (1, 16)])
+def test_a_state_goes_into_every_batch(tmp_path: Path, free: int | None, rows: int) -> None:
+    """With a free dimension it is a state for one example."""
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [name], [f"{name}_"]) for name in ("x", "state", "rate")],
+        "voice",
+        [
+            info("x", TensorProto.FLOAT, [None, 5]),
+            info("state", TensorProto.FLOAT, [2, free, 3]),
+            info("rate", TensorProto.INT64, []),
+        ],
+        [
+            info("x_", TensorProto.FLOAT, None),
+            info("state_", TensorProto.FLOAT, None),
+            info("rate_", TensorProto.INT64, []),
+        ],
+    )
+    path, examples = tmp_path / "m.onnx", tmp_path / "c.npz"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    np.savez(examples, x=random(0, 32, 5), state=random(1, 2, 1, 3), rate=np.array(16000))
+    shapes = [{name: array.shape for name, array in batch.items()} for batch in Batches(examples, path)]
+    assert shapes == [{"x": (rows, 5), "state": (2, 1, 3), "rate": ()}] * (32 // rows)
+    np.savez(examples, x=random(0, 32, 5), state=random(1, 3, 1, 3), rate=np.array(16000))
+    with pytest.raises(Unsuitable, match="different numbers of rows"):
+        Batches(examples, path)
 
 
 @pytest.mark.parametrize("constants", [False, True])
