@@ -209,7 +209,8 @@ def _suggestions(outcome: ModelOutcome, record: Record) -> Iterator[str]:
     for variant in record.variant:
         if variant.recipe in bad and variant.losses:
             worst = variant.losses[0]
-            yield f"{safe(worst.name)} loses most in {variant.recipe} ({worst.relative_l2:.2%} of its norm); without it:"
+            lost = f"({worst.relative_l2:.2%} of its norm)"
+            yield f"{safe(worst.name)} loses most in {variant.recipe} {lost}; to try without it:"
             yield f"  git lepton gate {record.model} {_excluding(variant.recipe, escape(worst.name))}"
 
 

@@ -122,7 +122,7 @@ def test_a_state_for_one_example_means_one_example_a_call(tmp_path: Path) -> Non
         [numpy_helper.from_array(np.array([0]), "first")],
     )
     model = save(tmp_path / "m", graph)
-    state = {"state": np.ones((2, 1, 3), "float32"), "yes": np.array(True)}
+    state: dict[str, Any] = {"state": np.ones((2, 1, 3), "float32"), "yes": np.array(True)}
     found = answers(model, tmp_path, x=X, **state)
     assert found.raw is not None
     assert np.allclose(found.raw, X + 2)
