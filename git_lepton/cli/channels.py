@@ -55,7 +55,7 @@ def run(repo: Repo, *, model: str | None, offline: bool, allowed_signers: Path |
         found = [c for c in mirrored(repo, objects, remote) if model in {None, c.model}]
     finally:
         objects.close()
-    rows = [Row(c, signature_of(repo, c.tag_oid, signed=c.tag.signed, trust=trust)) for c in found]
+    rows = [Row(c, signature_of(repo, c.tag_oid, signed=c.tag.signed and not c.deleted, trust=trust)) for c in found]
     as_of = asked(repo, remote) if offline else None
     now = time.time()
     if as_json:

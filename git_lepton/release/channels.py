@@ -40,12 +40,13 @@ class Channel:
 
     Attributes:
         model, channel: its name.
-        tag_oid: the tag object; for a lightweight tag the commit.
+        tag_oid: the tag object; for a lightweight tag the commit; for a deleted one the newest in the log.
         tag: that object; of a lightweight tag, or one that cannot be read, only target and name are set.
         move: what it says; None for a tag that a person made with plain `git tag`, or that is not to be believed.
         log: the newest commit of the channel's log, or None.
         last: what that commit says, or None.
         flaw: why the channel is not to be believed, one sentence, or "".
+        deleted: somebody deleted the tag, and its log is still there.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Channel:
     log: Oid | None
     last: LogEntry | None = None
     flaw: str = ""
+    deleted: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -167,11 +169,13 @@ def mirrored(repo: Repo, objects: ObjectReader, remote: str) -> list[Channel]:
     prefix = f"{MIRROR}{remote}/"
     refs = {ref[len(prefix) :]: oid for ref, oid in list_refs(repo, prefix).items()}
     found = []
-    for name, oid in sorted(refs.items()):
-        match = _CHANNEL.fullmatch(name.removeprefix("tags/")) if name.startswith("tags/") else None
-        if match:
-            log_tip = refs.get(f"lepton/log/{match[0]}")
-            found.append(_read(repo, objects, Channel(match[1], match[2], oid, _blank(oid, match[0]), None, log_tip)))
+    for name in sorted({name.removeprefix("tags/").removeprefix("lepton/log/") for name in refs}):
+        match = _CHANNEL.fullmatch(name)
+        tag, tip = refs.get(f"tags/{name}"), refs.get(f"lepton/log/{name}")
+        oid = tag or tip
+        if match and oid:
+            blank = Channel(match[1], match[2], oid, _blank(oid, name), None, tip, deleted=tag is None)
+            found.append(_read(repo, objects, blank))
     return found
 
 
@@ -181,6 +185,10 @@ def _read(repo: Repo, objects: ObjectReader, channel: Channel) -> Channel:
     try:
         if channel.log is not None:
             channel = replace(channel, last=read_entry(repo, objects, channel.log))
+        last = channel.last
+        if channel.deleted and last is not None and (last.move.model, last.move.channel) == name:
+            flaw = f"its tag was deleted; its log ends with move {last.move.seq}"
+            return replace(channel, tag_oid=last.tag_oid, tag=last.tag, flaw=flaw)
         kind, content = objects.read(channel.tag_oid)
         if kind == "tag":
             tag = parse_tag(bytes(content))
@@ -189,7 +197,6 @@ def _read(repo: Repo, objects: ObjectReader, channel: Channel) -> Channel:
             return replace(channel, flaw=f"its tag points to a {kind}")
     except LeptonError as error:
         return replace(channel, flaw=error.message)
-    last = channel.last
     if last is not None and (last.move.model, last.move.channel) != name:
         return replace(channel, flaw=f"its log is that of {last.move.model}@{last.move.channel}", last=None)
     if last is not None and last.tag_oid != channel.tag_oid:

@@ -85,13 +85,13 @@ def carry_out(
     tag = make_tag(repo, name, move.commit, message.render(move), sign=planned.sign)
     approve(tag)
     tip = log.append(repo, objects, tag, before.log if before else None)
-    leases: dict[str, Oid | None] = {ref: before.tag_oid if before else None, log_name: before.log if before else None}
+    leases: dict[str, Oid | None] = {ref: _tag(before), log_name: before.log if before else None}
     results = push(repo, planned.remote, [f"{tag}:{ref}", f"{tip}:{log_name}"], atomic=True, leases=leases)
     refused = {r: result for r, result in results.items() if result.status == "rejected"}
     if refused:
         refresh(repo, planned.remote, model=move.model, channel=move.channel)
         now = find(mirrored(repo, objects, planned.remote), move.model, move.channel)
-        if (now.tag_oid if now else None) != leases[ref] or (now.log if now else None) != leases[log_name]:
+        if _tag(now) != leases[ref] or (now.log if now else None) != leases[log_name]:
             raise _lost(name, now)
         reason = next(iter(refused.values())).summary
         raise LeptonError(f"{planned.remote} refused to move {name}: {reason}", hint="nothing moved")
@@ -101,8 +101,12 @@ def carry_out(
     return moved
 
 
+def _tag(channel: Channel | None) -> Oid | None:
+    return channel.tag_oid if channel is not None and not channel.deleted else None
+
+
 def _lost(name: str, now: Channel | None) -> RaceLostError:
-    if now is None:
+    if now is None or now.deleted:
         return RaceLostError(f"{name} was deleted by somebody meanwhile; nothing moved", hint="git lepton channels")
     what = now.move.subject if now.move else now.tag.message.partition("\n")[0] or "a plain tag"
     by = now.move.by if now.move else now.tag.tagger or "somebody"

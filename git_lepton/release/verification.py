@@ -33,7 +33,7 @@ def check(desk: Desk, channel: Channel, trust: Trust | None, *, signed: bool, no
         found.append(Finding("note" if not signed else "refused", "tag", "a plain tag: nobody said what is to run"))
     else:
         found.append(Finding("ok", "tag", f"move {move.seq}: {move.subject}"))
-    if signed:
+    if signed and not channel.deleted:
         found.append(_signature(desk, channel, trust))
     if move is None:
         return found

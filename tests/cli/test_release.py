@@ -478,6 +478,14 @@ def test_one_damaged_channel_hides_no_other_and_a_move_mends_it(team: Team) -> N
     done = team.must(team.ada, "promote", "digits@v1.0.0", "staging", "-m", "mended", "--push")
     assert "this move mends it" in done.out
     team.must(team.bob, "verify", "digits@staging", "--unsigned")
+    git(team.remote, "update-ref", "-d", "refs/tags/digits@staging")
+    gone = team.run(team.bob, "channels")
+    assert (gone.status, "BROKEN: its tag was deleted" in gone.out) == (5, True)
+    diary = team.run(team.bob, "log", "digits@staging")
+    assert (diary.status, "mended" in diary.out) == (5, True)
+    assert team.run(team.bob, "verify", "digits@staging", "--unsigned").status == 5
+    team.must(team.ada, "rollback", "digits", "staging", "--to", "1.0.0", "-m", "put it back", "--push")
+    team.must(team.bob, "verify", "digits@staging", "--unsigned")
 
 
 def test_offline_says_as_of_when(team: Team) -> None:

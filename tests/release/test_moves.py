@@ -148,7 +148,35 @@ def test_what_is_gone_on_the_remote_goes_from_the_mirror(clones: tuple[Clone, Cl
     ada.move("1.0.0")
     assert bob.channel() is not None
     git(remote, "update-ref", "-d", REF)
+    git(remote, "update-ref", "-d", LOG)
     assert bob.channel() is None
+
+
+def test_a_deleted_tag_is_seen_and_the_next_move_goes_on_from_the_log(
+    clones: tuple[Clone, Clone], remote: Path
+) -> None:
+    ada, bob = clones
+    ada.move("1.0.0")
+    planned = bob.plan("1.1.0")
+    git(remote, "update-ref", "-d", REF)
+    with pytest.raises(RaceLostError, match="was deleted"):
+        carry_out(bob.repo, bob.objects, planned)
+    seen = bob.channel()
+    assert seen is not None
+    assert (seen.deleted, seen.move, "its log ends with move 1" in seen.flaw) == (True, None, True)
+    moved = bob.move("1.1.0")
+    assert (moved.deleted, moved.flaw, moved.seq) == (False, "", 2)
+
+
+def test_a_log_of_another_channel_without_a_tag_is_not_gone_on_from(clones: tuple[Clone, Clone], remote: Path) -> None:
+    ada, bob = clones
+    ada.move("1.0.0")
+    git(remote, "update-ref", "-d", REF)
+    git(remote, "update-ref", "refs/lepton/log/digits@staging", refs(remote)[LOG])
+    refresh(bob.repo, "origin")
+    found = find(mirrored(bob.repo, bob.objects, "origin"), "digits", "staging")
+    assert found is not None
+    assert (found.last, found.flaw) == (None, "its log is that of digits@prod")
 
 
 def test_plain_tags_are_seen_and_not_gone_on_from(clones: tuple[Clone, Clone]) -> None:
