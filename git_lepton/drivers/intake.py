@@ -24,6 +24,7 @@ from typing import BinaryIO, Final
 from blake3 import blake3
 
 from git_lepton.errors import LeptonError, ManifestError
+from git_lepton.native.pipe import kernels
 from git_lepton.store.manifest import MAX_BYTES, PREFIX
 from git_lepton.store.source import FileSource
 from git_lepton.store.survey import Survey, Surveyor
@@ -31,6 +32,8 @@ from git_lepton.values import Hash
 
 _COPY: Final = 1 << 20
 _STEP: Final = 256 << 10
+_LARGE: Final = 128 << 10
+"""From this size on, comparing is worth letting other threads have the interpreter."""
 
 SURVEYED_FROM: Final = 8 << 20
 """Content from this size on is surveyed while it passes, so that storing it reads the file once less."""
@@ -136,9 +139,8 @@ class Intake:
             if self._at == self._filled and not self._load():
                 self._differ()
                 break
-            # startswith compares with memcmp; == between two memoryviews goes item by item.
             part = piece[: self._filled - self._at]
-            if not self._block.startswith(part, self._at):
+            if not self._agrees(part):
                 self._differ()
                 break
             self._at += len(part)
@@ -153,6 +155,13 @@ class Intake:
             if self._error is None:
                 self._try_write(piece)
             self.size += len(piece)
+
+    def _agrees(self, part: memoryview) -> bool:
+        """Whether the work tree's file goes on like this."""
+        if len(part) >= _LARGE and not part.readonly and (native := kernels()) is not None:
+            return native.equal(self._block, self._at, part)
+        # startswith compares with memcmp; == between two memoryviews goes item by item.
+        return self._block.startswith(part, self._at)
 
     def _begin_comparing(self, twin: int) -> None:
         if self._make_surveyor is not None and os.fstat(twin).st_size >= SURVEYED_FROM:

@@ -13,7 +13,9 @@ from contextlib import suppress
 from typing import Final
 
 from git_lepton.errors import FrameError
-from git_lepton.git.filterproto import Content, FilterServer, Received, Sent
+from git_lepton.git.filterproto import Content, FilterServer, Reading, Received, Sent
+from git_lepton.git.pktline import parse_length
+from git_lepton.native.pipe import PipeKernels, Stopped, kernels
 
 PIPE_BYTES: Final = 1 << 20
 """What a process may ask for without privileges on Linux (fs.pipe-max-size)."""
@@ -47,10 +49,29 @@ class FilterPipe:
         view = memoryview(self._buffer)
         while count := os.readv(self._in, [self._buffer]):
             yield from self._server.receive(view[:count])
+            # Much at once is the beginning of a large file. A small one is not worth loading the kernels for.
+            if count == _READ and (native := kernels()) is not None:
+                yield from self._content(native, view)
         try:
             self._server.end()
         except FrameError as error:
             raise GitWentAwayError from error
+
+    def _content(self, native: PipeKernels, view: memoryview) -> Iterator[Received]:
+        """The rest of a file's content, without a turn of the interpreter for each packet."""
+        splitter = self._server.splitter
+        while self._server.reading is Reading.CONTENT:
+            count, splitter.left, splitter.head, why = native.read_content(
+                self._in, splitter.left, splitter.head, self._buffer
+            )
+            if count:
+                yield Content(view[:count])
+            if why is Stopped.FLUSHED:
+                yield self._server.content_end()
+            elif why is Stopped.MALFORMED:
+                parse_length(splitter.head)
+            elif why is Stopped.CLOSED:
+                return
 
     def send(self, *events: Sent) -> None:
         """Tell git. Raises GitWentAwayError when it no longer listens."""

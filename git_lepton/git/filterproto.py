@@ -138,9 +138,10 @@ class FilterServer:
     """Our end of the conversation. It neither reads nor writes: the driver does."""
 
     def __init__(self) -> None:
+        """Begin. `reading` and `splitter` tell where the conversation stands for who reads content itself."""
         self.reading = Reading.HELLO
         self.writing = Writing.HELLO
-        self._splitter = Splitter()
+        self.splitter = Splitter()
         self._lines: list[bytes] = []
         self._line = bytearray()
         self._listed = 0
@@ -153,11 +154,10 @@ class FilterServer:
             FrameError: git would not write this; the conversation is over.
         """
         events: list[Received] = []
-        for piece, last in self._splitter.receive(data):
+        for piece, last in self.splitter.receive(data):
             if self.reading is Reading.CONTENT:
                 if piece is None:
-                    self.reading = Reading.COMMAND
-                    events.append(ContentEnd())
+                    events.append(self.content_end())
                 elif piece.nbytes:
                     events.append(Content(piece))
             elif piece is None:
@@ -173,13 +173,18 @@ class FilterServer:
                     self._line.clear()
         return events
 
+    def content_end(self) -> ContentEnd:
+        """Hear that a flush packet ended the content, which who reads it without `receive` finds out by itself."""
+        self.reading = Reading.COMMAND
+        return ContentEnd()
+
     def end(self) -> None:
         """Hear that git closed the pipe.
 
         Raises:
             FrameError: in the middle of something.
         """
-        if not self._splitter.between or self._lines or self.reading not in {Reading.HELLO, Reading.COMMAND}:
+        if not self.splitter.between or self._lines or self.reading not in {Reading.HELLO, Reading.COMMAND}:
             raise FrameError("filter protocol: git closed the pipe in the middle of a request")
 
     def send(self, event: Sent) -> list[bytes | memoryview]:

@@ -26,16 +26,21 @@ Piece = tuple[memoryview | None, bool]
 
 
 class Splitter:
-    """Cuts a stream of packets into pieces, wherever the stream was cut before."""
+    """Cuts a stream of packets into pieces, wherever the stream was cut before.
+
+    Attributes:
+        left: bytes still due in the packet that is being read.
+        head: what has come of the next packet's head, fewer than four bytes.
+    """
 
     def __init__(self) -> None:
-        self._head = b""
-        self._left = 0
+        self.head = b""
+        self.left = 0
 
     @property
     def between(self) -> bool:
         """Whether the stream may end here."""
-        return not self._left and not self._head
+        return not self.left and not self.head
 
     def receive(self, data: bytes | bytearray | memoryview) -> Iterator[Piece]:
         """The pieces in `data`, valid as long as `data` is; consume all before the next call.
@@ -46,27 +51,27 @@ class Splitter:
         view = memoryview(data)
         position, stop = 0, view.nbytes
         while position < stop:
-            if self._left:
-                end = min(position + self._left, stop)
-                self._left -= end - position
-                yield view[position:end], self._left == 0
+            if self.left:
+                end = min(position + self.left, stop)
+                self.left -= end - position
+                yield view[position:end], self.left == 0
                 position = end
                 continue
-            end = min(position + _HEAD - len(self._head), stop)
-            head = self._head + view[position:end].tobytes()
+            end = min(position + _HEAD - len(self.head), stop)
+            head = self.head + view[position:end].tobytes()
             position = end
             if len(head) < _HEAD:
-                self._head = head
+                self.head = head
                 return
-            self._head = b""
-            length = _parse_length(head)
+            self.head = b""
+            length = parse_length(head)
             if length > _HEAD:
-                self._left = length - _HEAD
+                self.left = length - _HEAD
             else:
                 yield view[:0] if length else None, True
 
 
-def _parse_length(head: bytes) -> int:
+def parse_length(head: bytes) -> int:
     """The length in a packet's head: 0 for a flush, else 4 and above."""
     length = int(head, 16) if _LENGTH.fullmatch(head) else -1
     if length != 0 and not _HEAD <= length <= MAX_PAYLOAD + _HEAD:
