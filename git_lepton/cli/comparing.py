@@ -10,18 +10,18 @@ import gc
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import click
 
 from git_lepton.cli.context import note
 from git_lepton.cli.options import SizeType
-from git_lepton.cli.verb import json_option, quiet_option
+from git_lepton.cli.verb import collect, json_option, quiet_option
 from git_lepton.compare.numbers import NumberOptions, measure
 from git_lepton.compare.sides import Side, StoredFile
 from git_lepton.compare.structure import compare, wanted_facts, wanted_streams
@@ -33,8 +33,6 @@ from git_lepton.report.diff import Look
 from git_lepton.store.store import Store
 from git_lepton.transfer.fetch import bring_streams
 from git_lepton.values import Hash
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _PLAIN: Final = str.maketrans({"→": "->", "Δ": "d", "…": "~", "█": "#"})
 """For terminals that do not know these characters."""
@@ -61,22 +59,45 @@ class Wish:
     fetch: bool = True
 
 
-def comparison_options(command: Command) -> Command:
-    """The options that say what to compare and how to print it: stat, as_json, tensors, no_numbers, sample, quiet."""
-    for option in (
-        quiet_option,
-        click.option(
-            "--sample", type=SizeType(), metavar="SIZE", help="Read about so many bytes of a tensor at most: estimates."
-        ),
-        click.option("--no-numbers", is_flag=True, help="Say what changed, not how far; no weights are needed."),
-        click.option(
-            "--tensors", metavar="GLOB", multiple=True, help="Only tensors whose names match, with all their figures."
-        ),
-        json_option,
-        click.option("--stat", is_flag=True, help="Print one line a file; nothing is fetched or decoded."),
-    ):
-        command = option(command)
-    return command
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the options say that every comparison has.
+
+    Attributes:
+        stat: one line a file; nothing is fetched or decoded.
+        as_json: print JSON.
+        tensors, sample: see `Wish`.
+        no_numbers: what changed, not how far.
+        quiet: show no progress bar.
+    """
+
+    stat: bool
+    as_json: bool
+    tensors: tuple[str, ...]
+    no_numbers: bool
+    sample: int | None
+    quiet: bool
+
+    def wish(self, *, histogram: int = 0) -> Wish:
+        """What is to be told of the two sides."""
+        numbers, fetch = not (self.no_numbers or self.stat), not self.stat
+        return Wish(numbers=numbers, tensors=self.tensors, sample=self.sample, histogram=histogram, fetch=fetch)
+
+
+comparison_options = collect(
+    Asked,
+    click.option("--stat", is_flag=True, help="Print one line a file; nothing is fetched or decoded."),
+    json_option,
+    click.option(
+        "--tensors", metavar="GLOB", multiple=True, help="Only tensors whose names match, with all their figures."
+    ),
+    click.option("--no-numbers", is_flag=True, help="Say what changed, not how far; no weights are needed."),
+    click.option(
+        "--sample", type=SizeType(), metavar="SIZE", help="Read about so many bytes of a tensor at most: estimates."
+    ),
+    quiet_option,
+)
+"""The options that say what to compare and how to print it."""
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from git_lepton import atomic
-from git_lepton.cli.comparing import Wish, compared, comparison_options, look, rarely_collected, show
+from git_lepton.cli.comparing import Asked, Wish, compared, comparison_options, look, rarely_collected, show
 from git_lepton.cli.context import note, print_json, progress, relative, repository
 from git_lepton.cli.sides import are_two_paths, check_paths, of_paths, of_words
 from git_lepton.cli.verb import PathVerb
@@ -57,20 +57,15 @@ _OUTSIDE: Final = "outside a repository, name two files or two folders: git lept
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when weights differ.")
 @rarely_collected()
 def command(
+    asked: Asked,
     words: tuple[str, ...],
     paths: tuple[Path, ...],
     cached: bool,
     side: str | None,
     no_index: bool,
-    stat: bool,
-    as_json: bool,
     md: bool,
     page: Path | None,
-    tensors: tuple[str, ...],
-    no_numbers: bool,
-    sample: int | None,
     exit_code: bool,
-    quiet: bool,
 ) -> int:
     """Show what changed in weight files: which layers, by how much, and what differs beside the tensors.
 
@@ -78,21 +73,15 @@ def command(
     tree, two with each other. Numbers need the weights of what changed, and fetch them; a bar is as long as the norm
     of a change is large by the norm of what was there before.
     """
-    if sum((stat, as_json, md, page is not None)) > 1:
+    if sum((asked.stat, asked.as_json, md, page is not None)) > 1:
         raise UsageError("--stat, --json, --md and --html are forms of one answer: choose one")
-    wish = Wish(
-        numbers=not (no_numbers or stat),
-        tensors=tensors,
-        sample=sample,
-        histogram=html.BINS if page is not None else 0,
-        fetch=not stat,
-    )
+    wish = asked.wish(histogram=html.BINS if page is not None else 0)
     repo = repository() if side is not None else _repository(words, no_index)
     if side is not None and (cached or no_index):
         raise UsageError(f"--{side} compares a side of a conflict with the work tree, and takes paths only")
     whose = None if side is None else SIDES[side]
-    comparison = run(repo, words, paths, cached=cached, no_index=no_index, whose=whose, wish=wish, quiet=quiet)
-    _print(comparison, stat=stat, as_json=as_json, md=md, page=page, details=bool(tensors))
+    comparison = run(repo, words, paths, cached=cached, no_index=no_index, whose=whose, wish=wish, quiet=asked.quiet)
+    _print(comparison, asked, md=md, page=page)
     return EXIT_DIFFERS if exit_code and comparison.files else EXIT_OK
 
 
@@ -133,8 +122,8 @@ def _repository(words: tuple[str, ...], no_index: bool) -> Repo | None:
         raise UsageError(error.message, hint=_OUTSIDE) from error
 
 
-def _print(comparison: Comparison, *, stat: bool, as_json: bool, md: bool, page: Path | None, details: bool) -> None:
-    if as_json:
+def _print(comparison: Comparison, asked: Asked, *, md: bool, page: Path | None) -> None:
+    if asked.as_json:
         print_json("diff", comparison_fields(comparison))
         return
     comparison = for_reading(comparison)
@@ -143,10 +132,10 @@ def _print(comparison: Comparison, *, stat: bool, as_json: bool, md: bool, page:
     elif page is not None:
         atomic.write_file(page, html.page(review(comparison)).encode())
         note(f"written: {page}")
-    elif stat:
+    elif asked.stat:
         show(stat_text(comparison, look()))
     else:
-        show(diff_text(comparison, look(details=details)))
+        show(diff_text(comparison, look(details=bool(asked.tensors))))
 
 
 def review(comparison: Comparison) -> ReviewReport:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from git_lepton.cli import diary
-from git_lepton.cli.comparing import Wish, comparison_options, look, rarely_collected, show
+from git_lepton.cli.comparing import Asked, Wish, comparison_options, look, rarely_collected, show
 from git_lepton.cli.context import note, print_json, progress, repository
 from git_lepton.cli.history import history
 from git_lepton.cli.sides import check_paths, from_top, require_commits
@@ -43,18 +43,13 @@ from git_lepton.store.store import Store
 @comparison_options
 @rarely_collected()
 def command(
+    asked: Asked,
     words: tuple[str, ...],
     paths: tuple[Path, ...],
     patch: bool,
     max_count: int | None,
     at: str | None,
     offline: bool,
-    stat: bool,
-    as_json: bool,
-    tensors: tuple[str, ...],
-    no_numbers: bool,
-    sample: int | None,
-    quiet: bool,
 ) -> int:
     """Show the commits that changed weight files, the newest first, and what each changed.
 
@@ -65,24 +60,24 @@ def command(
     which, who signed, and why. (Commits up to what its tag points to: refs/tags/MODEL@CHANNEL.)
     """
     if len(words) == 1 and not paths and diary.names_channel(words[0]):
-        return diary.run(repository(), words[0], at=at, limit=max_count, offline=offline, as_json=as_json)
+        return diary.run(repository(), words[0], at=at, limit=max_count, offline=offline, as_json=asked.as_json)
     if at is not None or offline:
         option = "--offline" if at is None else "--at"
         raise UsageError(f"{option} is about one channel", hint="such as git lepton log digits@prod --at 2026-05-03")
-    wish = Wish(numbers=patch and not no_numbers, tensors=tensors, sample=sample, fetch=False)
+    wish = Wish(numbers=patch and not asked.no_numbers, tensors=asked.tensors, sample=asked.sample, fetch=False)
     repo = repository()
     revs, chosen = _revs_and_paths(repo, words, paths)
-    with Store(repo, progress=progress(quiet), warn=note) as store:
+    with Store(repo, progress=progress(asked.quiet), warn=note) as store:
         found = history(store, revs, chosen, wish, limit=max_count)
-        if as_json:
+        if asked.as_json:
             entries = [commit_fields(one.commit) | comparison_fields(one.comparison) for one in found]
             print_json("log", {"commits": entries})
             return EXIT_OK
-        style = look(details=bool(tensors))
+        style = look(details=bool(asked.tensors))
         for number, one in enumerate(found):
-            text = told_text((one.comparison.summary,) if stat or patch else one.told, style)
-            text += f"\n{stat_lines(one.comparison, style)}" if stat else ""
-            text += f"\n\n{files_text(one.comparison, style)}" if patch and not stat else ""
+            text = told_text((one.comparison.summary,) if asked.stat or patch else one.told, style)
+            text += f"\n{stat_lines(one.comparison, style)}" if asked.stat else ""
+            text += f"\n\n{files_text(one.comparison, style)}" if patch and not asked.stat else ""
             show("\n" * (number > 0) + commit_text(one.commit, text, style))
     return EXIT_OK
 

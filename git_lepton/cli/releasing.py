@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import wraps
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from git_lepton.cli.context import note, print_json, progress, repository, say
 from git_lepton.cli.remote import settle_store_url
-from git_lepton.cli.verb import json_option, quiet_option
+from git_lepton.cli.verb import Option, collect, json_option, quiet_option
 from git_lepton.errors import (
     EXIT_GATE_FAILED,
     EXIT_INCONCLUSIVE,
@@ -50,9 +48,6 @@ expires_option = click.option(
     "--expires", metavar="TIME", help="Agents follow no longer than this: 36h, 30d (default: the channel's policy)."
 )
 
-Command = Callable[..., int]
-Option = Callable[[Command], Command]
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -79,7 +74,8 @@ def move_options(*own: Option, needs_why: bool = True) -> Option:
     """The options of every move around those of one's own; the command gets the former as `Asked`, before all else."""
     # click takes `default=None` for an answer, so an option that is required must not have it.
     absent = {"required": True} if needs_why else {"default": ""}
-    options: tuple[Option, ...] = (
+    return collect(
+        Asked,
         click.option("-m", "--message", "why", metavar="WHY", help="Why; it goes into the tag.", **absent),
         *own,
         push_option,
@@ -88,19 +84,6 @@ def move_options(*own: Option, needs_why: bool = True) -> Option:
         json_option,
         quiet_option,
     )
-
-    def decorate(command: Command) -> Command:
-        @wraps(command)
-        def collected(**given: Any) -> int:
-            asked = Asked(**{field.name: given.pop(field.name) for field in fields(Asked)})
-            return command(asked, **given)
-
-        decorated: Command = collected
-        for option in reversed(options):
-            decorated = option(decorated)
-        return decorated
-
-    return decorate
 
 
 def moving(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from git_lepton.cli.comparing import Wish, comparison_options, look, rarely_collected, show
+from git_lepton.cli.comparing import Asked, comparison_options, look, rarely_collected, show
 from git_lepton.cli.context import note, print_json, progress, repository
 from git_lepton.cli.history import one_commit
 from git_lepton.cli.sides import one_rev
@@ -30,26 +30,20 @@ from git_lepton.store.store import Store
 @comparison_options
 @rarely_collected()
 def command(
+    asked: Asked,
     words: tuple[str, ...],
     paths: tuple[Path, ...],
-    stat: bool,
-    as_json: bool,
-    tensors: tuple[str, ...],
-    no_numbers: bool,
-    sample: int | None,
-    quiet: bool,
 ) -> int:
     """Show a commit, HEAD unless another one is named, and what it changed in weight files.
 
     A merge is compared with its first parent. Numbers need the weights of what changed, and fetch them.
     """
-    wish = Wish(numbers=not (no_numbers or stat), tensors=tensors, sample=sample, fetch=not stat)
     repo = repository()
     rev, chosen = one_rev(repo, words, paths)
-    with Store(repo, progress=progress(quiet), warn=note) as store:
-        commit, comparison = one_commit(store, rev, chosen, wish)
-    if as_json:
+    with Store(repo, progress=progress(asked.quiet), warn=note) as store:
+        commit, comparison = one_commit(store, rev, chosen, asked.wish())
+    if asked.as_json:
         print_json("show", commit_fields(commit) | comparison_fields(comparison))
     else:
-        show(commit_page(commit, comparison, look(details=bool(tensors)), stat=stat))
+        show(commit_page(commit, comparison, look(details=bool(asked.tensors)), stat=asked.stat))
     return EXIT_OK

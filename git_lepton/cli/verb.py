@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
 from typing import Any, Final
 
 import click
 
 from git_lepton import errors
+
+Command = Callable[..., int]
+Option = Callable[[Command], Command]
 
 EXITS: Final[dict[int, str]] = {
     errors.EXIT_OK: "success",
@@ -87,6 +93,28 @@ class VerbGroup(Verb, click.Group):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, then the commands."""
         click.Group.format_options(self, ctx, formatter)
+
+
+def collect(into: type[Any], *options: Option) -> Option:
+    """Options whose values a command gets as one, before its arguments.
+
+    Args:
+        into: a dataclass; it takes the values that its fields are named after, the others reach the command as usual.
+        options: in the order of the help.
+    """
+    names = [field.name for field in fields(into)]
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def collected(**given: Any) -> int:
+            return command(into(**{name: given.pop(name) for name in names}), **given)
+
+        decorated: Command = collected
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
 json_option = click.option(
