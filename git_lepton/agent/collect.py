@@ -91,18 +91,8 @@ def collect(mirror: Mirror, store: Store, follow: Follow, wanted: Wanted) -> Col
     if contents.golden:
         versions[contents.golden.blake3] = contents.golden.path
     received += bring_or_fail(store, versions, remotes=mirror.remotes).bytes
-    release = Release(
-        bundle=contents.bundle.hash,
-        seq=wanted.seq,
-        tag=wanted.tag,
-        version=wanted.version,
-        commit=wanted.commit,
-        variant=wanted.variant,
-        by=wanted.by,
-        main=contents.main,
-        size=contents.bundle.size,
-        sources=tuple(sources),
-    )
+    bundle = contents.bundle
+    release = Release.of(wanted, bundle=bundle.hash, main=contents.main, size=bundle.size, sources=tuple(sources))
     return Collected(release, golden, received, time.monotonic() - began)
 
 

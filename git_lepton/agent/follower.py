@@ -230,15 +230,8 @@ class Follower:
         memory = self.memory
         for release in ((memory.active,) if memory.active else ()) + memory.kept:
             if wanted.bundle == release.bundle and self.releases.is_whole(release, deep=False):
-                return replace(
-                    release,
-                    seq=wanted.seq,
-                    tag=wanted.tag,
-                    version=wanted.version,
-                    commit=wanted.commit,
-                    variant=wanted.variant,
-                    by=wanted.by,
-                )
+                main, size, sources = release.main, release.size, release.sources
+                return Release.of(wanted, bundle=release.bundle, main=main, size=size, sources=sources)
         return None
 
     def _make(self, store: Store, wanted: Wanted) -> Release:

@@ -11,8 +11,6 @@ from git_lepton.values import Hash, Oid
 State = Literal["idle", "fetching", "verifying", "materialising", "warming", "swapping", "watching", "serving"]
 """What the agent does for one model. `idle`: nothing serves yet; `serving`: all is as wanted, or the old one serves."""
 
-STATES: Final[tuple[State, ...]] = get_args(State)
-
 Trigger = Literal["promote", "rollback", "pin", "tag", "fallback", "manual", "repair"]
 """Why a release is put in place: the action of a move, a plain tag, the agent falling back by itself, a person on this
 machine, or files of the current release that were damaged."""
@@ -92,6 +90,22 @@ class Release:
     size: int
     sources: tuple[Source, ...]
     since: float = 0.0
+
+    @classmethod
+    def of(cls, wanted: Wanted, *, bundle: Hash, main: str, size: int, sources: tuple[Source, ...]) -> Release:
+        """What is put in place because `wanted` asks for it."""
+        return cls(
+            bundle=bundle,
+            seq=wanted.seq,
+            tag=wanted.tag,
+            version=wanted.version,
+            commit=wanted.commit,
+            variant=wanted.variant,
+            by=wanted.by,
+            main=main,
+            size=size,
+            sources=sources,
+        )
 
 
 @dataclass(frozen=True, slots=True)

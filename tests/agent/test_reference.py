@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from git_lepton.agent import settings
 from git_lepton.agent.events import VERIFICATION_REASONS
-from git_lepton.agent.values import STATES
+from git_lepton.agent.values import State
 from git_lepton.config.schema import key_rows
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "agent.md"
@@ -21,5 +22,5 @@ def test_every_key_is_documented() -> None:
 
 def test_every_state_and_reason_is_explained() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    for word in (*STATES, *VERIFICATION_REASONS):
+    for word in (*get_args(State), *VERIFICATION_REASONS):
         assert f"| `{word}` |" in text
