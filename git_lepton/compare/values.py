@@ -130,6 +130,12 @@ class TensorChange:
         ref = self.after or self.before
         return ref.name if ref else ""
 
+    @property
+    def file(self) -> str:
+        """The newer file."""
+        ref = self.after or self.before
+        return ref.file if ref else ""
+
 
 @dataclass(frozen=True, slots=True)
 class FactChange:

@@ -16,28 +16,11 @@ from html import escape
 from typing import Final
 
 from git_lepton.compare.values import Numbers, TensorChange
+from git_lepton.report import review_words as words
 from git_lepton.report.html_figures import histogram, key, meter, strip
 from git_lepton.report.html_style import STYLE
 from git_lepton.report.layers import Layer, has_two_sides, layers, most_changed
 from git_lepton.report.review import ModelReview, ReviewReport
-from git_lepton.report.review_words import (
-    KIND_WORDS,
-    alarms,
-    all_changes,
-    by_importance,
-    footnotes,
-    gate_cells,
-    gate_model,
-    remark,
-    revealed,
-    sides,
-    size_cells,
-    tensor_figures,
-    tensor_type,
-    total_cells,
-    visible,
-    what_happened,
-)
 from git_lepton.report.units import counted
 
 HISTOGRAMS: Final = 12
@@ -74,7 +57,7 @@ def page(report: ReviewReport) -> str:
         f'<section aria-labelledby="{_anchor(title)}"><h2 id="{_anchor(title)}">{title}</h2>{body}</section>\n'
         for title, body in sections
     )
-    notes = "".join(f"<p>{_text(note)}</p>" for note in footnotes(report))
+    notes = "".join(f"<p>{_text(note)}</p>" for note in words.footnotes(report))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -82,13 +65,13 @@ def page(report: ReviewReport) -> str:
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
-<title>Models: {_text(sides(report))}</title>
+<title>Models: {_text(words.sides(report))}</title>
 <style>{STYLE}</style>
 </head>
 <body>
 <a class="skip" href="#content">Skip to the content</a>
 <header>
-<h1>Models: <code>{_text(sides(report))}</code></h1>
+<h1>Models: <code>{_text(words.sides(report))}</code></h1>
 <p class="summary">{_text(report.comparison.summary)}</p>
 <nav aria-label="Contents"><ul>{links}</ul></nav>
 </header>
@@ -101,12 +84,12 @@ def page(report: ReviewReport) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(revealed(text))
+    return escape(words.revealed(text))
 
 
 def _name(name: str) -> str:
     """A name, which may be broken over lines after the signs that part it."""
-    return f"<code>{_SEPARATOR.sub('<wbr>', escape(visible(name)))}</code>"
+    return f"<code>{_SEPARATOR.sub('<wbr>', escape(words.visible(name)))}</code>"
 
 
 def _anchor(title: str) -> str:
@@ -135,7 +118,7 @@ def _table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) 
 
 
 def _alarms(report: ReviewReport) -> str:
-    found = alarms(report)
+    found = words.alarms(report)
     if not found:
         return ""
     items = "".join(f"<li>{_text(alarm)}</li>" for alarm in found[:_MOST_FILES])
@@ -148,10 +131,11 @@ def _models(report: ReviewReport) -> str:
     if not report.models:
         return ""
     rows = [
-        (_name(model.change.path), _text(what_happened(model.change)), *size_cells(model)) for model in report.models
+        (_name(model.change.path), _text(words.what_happened(model.change)), *words.size_cells(model))
+        for model in report.models
     ]
     if len(rows) > 1:
-        rows.append(("all", "", *total_cells(report)))
+        rows.append(("all", "", *words.total_cells(report)))
     columns = ("File", "What happened", "Before>", "After>", "±>", "Adds to the repository>")
     return _table("Weight files that differ, their sizes, and what storing them adds", columns, rows)
 
@@ -159,8 +143,8 @@ def _models(report: ReviewReport) -> str:
 def _gates(report: ReviewReport) -> str:
     rows = []
     for row in report.gates:
-        gate, verdict, *figures, reason = map(_text, gate_cells(row))
-        rows.append((_name(gate_model(row)), gate, verdict, *figures, reason))
+        gate, verdict, *figures, reason = map(_text, words.gate_cells(row))
+        rows.append((_name(words.gate_model(row)), gate, verdict, *figures, reason))
     columns = ("Model", "Gate", "Verdict", "Value>", "Baseline>", "Drop>", "Examples>", "Reason")
     return _table("Results of the gates", columns, rows) if rows else ""
 
@@ -189,7 +173,7 @@ def _heat_map(model: ModelReview, found: Sequence[Layer], changed: Sequence[Laye
 
 def _histograms(report: ReviewReport) -> str:
     drawn: list[tuple[TensorChange, Numbers]] = []
-    for change in by_importance(all_changes(report)):
+    for change in words.by_importance(words.all_changes(report)):
         if change.numbers is not None and any(change.numbers.histogram) and len(drawn) < HISTOGRAMS:
             drawn.append((change, change.numbers))
     if not drawn:
@@ -220,7 +204,7 @@ def _facts(report: ReviewReport) -> str:
 
 
 def _tensors(report: ReviewReport) -> str:
-    changes = by_importance(all_changes(report))
+    changes = words.by_importance(words.all_changes(report))
     if not changes:
         return ""
     several = len(report.models) > 1
@@ -231,12 +215,10 @@ def _tensors(report: ReviewReport) -> str:
 
 
 def _tensor_cells(change: TensorChange, *, several: bool) -> tuple[str, ...]:
-    ref = change.after or change.before
-    assert ref is not None
-    figures = map(_text, tensor_figures(change))
-    words = (_text(tensor_type(change)), _text(remark(change)))
-    file = (_name(ref.file),) if several else ()
-    return (_name(change.name), KIND_WORDS[change.kind], *figures, *words, *file)
+    figures = map(_text, words.tensor_figures(change))
+    kind, note = _text(words.tensor_type(change)), _text(words.remark(change))
+    file = (_name(change.file),) if several else ()
+    return (_name(change.name), words.KIND_WORDS[change.kind], *figures, kind, note, *file)
 
 
 def _left_out(every: int, noun: str) -> str:

@@ -18,29 +18,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from git_lepton.compare.values import TensorChange
+from git_lepton.report import review_words as words
 from git_lepton.report.layers import has_two_sides, layers, most_changed
 from git_lepton.report.review import ReviewReport
-from git_lepton.report.review_words import (
-    KIND_WORDS,
-    alarms,
-    all_changes,
-    bar,
-    by_importance,
-    footnotes,
-    gate_cells,
-    gate_model,
-    layer_words,
-    percent,
-    remark,
-    revealed,
-    sides,
-    size_cells,
-    tensor_figures,
-    tensor_type,
-    total_cells,
-    visible,
-    what_happened,
-)
 from git_lepton.report.units import counted
 
 MARKER: Final = "<!-- git-lepton report -->"
@@ -95,8 +75,8 @@ class _Section:
 
 def comment(report: ReviewReport, limit: int = MAX_CHARACTERS) -> str:
     """The comment, shorter than `limit` characters, ending with a line end."""
-    head = [MARKER, f"### Models: {code(sides(report))}", "", f"**{prose(report.comparison.summary)}**", ""]
-    warnings = alarms(report)
+    head = [MARKER, f"### Models: {code(words.sides(report))}", "", f"**{prose(report.comparison.summary)}**", ""]
+    warnings = words.alarms(report)
     head += [line for alarm in warnings[:_MOST_ALARMS] for line in (f"⚠ {prose(alarm)}", "")]
     room = limit - _FRAME - sum(len(line) + 1 for line in head)
     body: list[str] = []
@@ -120,13 +100,13 @@ def _left_out(every: int, kept: int, noun: str) -> str:
 
 def code(text: str) -> str:
     """Text as a code span that is safe in a table cell."""
-    return f"`{visible(text).translate(_CODE_ESCAPES)}`"
+    return f"`{words.visible(text).translate(_CODE_ESCAPES)}`"
 
 
 def prose(text: str) -> str:
     """Text as text: nothing in it is markup, a link, a mention or a reference; a very long one loses its end."""
     short = text if len(text) <= _LONGEST_PROSE else f"{text[:_LONGEST_PROSE]}…"
-    return _PROSE_LINKS.sub(r"\g<0><!-- -->", revealed(short).translate(_PROSE_MARKUP))
+    return _PROSE_LINKS.sub(r"\g<0><!-- -->", words.revealed(short).translate(_PROSE_MARKUP))
 
 
 def _sections(report: ReviewReport) -> list[_Section]:
@@ -142,10 +122,11 @@ def _sections(report: ReviewReport) -> list[_Section]:
 
 def _models(report: ReviewReport) -> _Section:
     rows = [
-        (code(model.change.path), prose(what_happened(model.change)), *size_cells(model)) for model in report.models
+        (code(model.change.path), prose(words.what_happened(model.change)), *words.size_cells(model))
+        for model in report.models
     ]
     if len(rows) > 1:
-        rows.append(("**all**", "", *total_cells(report)))
+        rows.append(("**all**", "", *words.total_cells(report)))
     columns = ("file", "what happened", "before>", "after>", "±>", "adds to the repository>")
     return _Section("Weights", "file", columns, rows[:100], len(rows))
 
@@ -154,8 +135,8 @@ def _gates(report: ReviewReport) -> _Section:
     columns = ("model", "gate", "verdict", "value>", "baseline>", "drop>", "examples>", "reason")
     rows = []
     for row in report.gates:
-        gate, verdict, *figures, reason = gate_cells(row)
-        rows.append((code(gate_model(row)), code(gate), prose(verdict), *figures, prose(reason)))
+        gate, verdict, *figures, reason = words.gate_cells(row)
+        rows.append((code(words.gate_model(row)), code(gate), prose(verdict), *figures, prose(reason)))
     return _Section("Gates", "gate", columns, rows[:100], len(rows))
 
 
@@ -170,9 +151,9 @@ def _layers(report: ReviewReport) -> _Section:
     rows = []
     for layer in found:
         relative = layer.relative_l2
-        change = "-" if relative is None else f"{bar(relative, largest)} {percent(relative)}"
+        change = "-" if relative is None else f"{words.bar(relative, largest)} {words.percent(relative)}"
         file = (code(layer.file),) if several else ()
-        rows.append((code(layer.name), *file, change, prose(layer_words(layer))))
+        rows.append((code(layer.name), *file, change, prose(words.layer_words(layer))))
     columns = ("layer", *(("file",) if several else ()), "change", "tensors")
     return _Section("Layers that changed most", "layer", columns, rows[:20], len(rows))
 
@@ -193,7 +174,7 @@ def _fact_code(text: str | None) -> str:
 
 
 def _tensors(report: ReviewReport) -> _Section:
-    changes = by_importance(all_changes(report))
+    changes = words.by_importance(words.all_changes(report))
     several = len({model.change.path for model in report.models if model.change.tensors}) > 1
     measured = any(change.numbers is not None for change in changes)
     rows = [_tensor_cells(change, several=several, measured=measured) for change in changes[:_MOST_TENSORS]]
@@ -203,16 +184,14 @@ def _tensors(report: ReviewReport) -> _Section:
 
 
 def _tensor_cells(change: TensorChange, *, several: bool, measured: bool) -> tuple[str, ...]:
-    ref = change.after or change.before
-    assert ref is not None
-    file = (code(ref.file),) if several else ()
-    figures = tensor_figures(change) if measured else ()
-    kind, note = prose(KIND_WORDS[change.kind]), prose(remark(change))
-    return (code(change.name), *file, kind, *figures, code(tensor_type(change)), note)
+    file = (code(change.file),) if several else ()
+    figures = words.tensor_figures(change) if measured else ()
+    kind, note = prose(words.KIND_WORDS[change.kind]), prose(words.remark(change))
+    return (code(change.name), *file, kind, *figures, code(words.tensor_type(change)), note)
 
 
 def _last_lines(report: ReviewReport, dropped: Sequence[str]) -> list[str]:
-    lines = [prose(note) for note in footnotes(report)]
+    lines = [prose(note) for note in words.footnotes(report)]
     if dropped:
         lines.append(f"Left out here: {', '.join(dropped)}.")
     if report.link:
