@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+from git_lepton.values import NUMPY
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -22,14 +24,14 @@ FLOAT_DTYPES: Final = frozenset({"F64", "F32", "F16", "BF16"})
 E4M3_MAX: Final = 448.0
 
 _IN_CACHE: Final = 1 << 15  # elements
-_NUMPY: Final = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "F8_E4M3": "u1", "I32": "<i4", "I64": "<i8"}
+_STORED: Final = {**NUMPY, "BF16": "<u2", "F8_E4M3": "u1"}
 
 
 def as_stored(data: memoryview, dtype: str) -> Array:
     """View bytes as an array of the dtype's own numpy type (bfloat16 and float8 as unsigned bits) without a copy."""
     import numpy as np
 
-    return np.frombuffer(data, dtype=_NUMPY[dtype])
+    return np.frombuffer(data, dtype=_STORED[dtype])
 
 
 def to_float(stored: Array, dtype: str) -> Array:
@@ -54,7 +56,7 @@ def from_float(values: Array, dtype: str) -> Array:
     if dtype == "F8_E4M3":
         return _to_e4m3(values.astype(np.float32, copy=False))
     with np.errstate(over="ignore"):
-        return values.astype(_NUMPY[dtype])
+        return values.astype(_STORED[dtype])
 
 
 def _to_bf16(values: Array) -> Array:
