@@ -6,5 +6,5 @@
     planes            one module for each file of kernels: its functions, typed, for numpy arrays
 
 Every kernel has a twin in numpy beside the module that calls it, and gives the same bits: which of the two ran can be
-told by a clock alone. docs/architecture.md says when a kernel is worth having.
+told by a clock alone. docs/adr/0005-kernels-in-c.md says when a kernel is worth having.
 """
