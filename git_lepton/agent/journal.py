@@ -61,6 +61,8 @@ def _line(event: Event) -> str | None:
             return f"{trigger}: {what} serves, move {release.seq}, after {seconds:.2f} s"
         case SwapFailed(reason="manual", seq=seq):
             return f"move {seq} is taken back by hand"
+        case SwapFailed(reason="watch", message=message, seq=seq):
+            return f"move {seq} did not last: {message}"
         case SwapFailed(reason=reason, trigger=trigger, message=message, seq=seq):
             return f"{trigger} failed ({reason}), move {seq}: {message}"
         case Watched(verdict=verdict, message=message):

@@ -146,7 +146,7 @@ def _report(agent: str, model: ModelStatus, before: StatusReport | None, trigger
     release = model.release
     history = before.history if before else ()
     if release is not None and not (history and history[0].since == release.since):
-        ran = Ran(release.since, release.seq, release.version, release.bundle, trigger)
+        ran = Ran(release.since, release.seq, release.version, release.bundle, trigger, release.variant)
         history = (ran, *history)[:MAX_HISTORY]
     return StatusReport(
         agent=agent,

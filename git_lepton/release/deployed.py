@@ -64,7 +64,7 @@ def from_reports(reports: Iterable[StatusReport], at: float | None = None) -> It
             running = Running(*here, report.version, report.bundle or "", report.variant, since, report.ready)
             yield replace(running, told=report.time, problem=report.problem)
         elif (ran := report.at(at)) is not None:
-            yield Running(*here, ran.version, ran.bundle, "", ran.since, None, told=report.time)
+            yield Running(*here, ran.version, ran.bundle, ran.variant, ran.since, None, told=report.time)
 
 
 def from_prometheus(url: str, model: str | None = None, at: float | None = None) -> list[Running]:
@@ -125,7 +125,9 @@ def _get(url: str) -> bytes:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as stream:  # noqa: S310
             data: bytes = stream.read(_MAX_ANSWER + 1)
     except (OSError, urllib.error.URLError, ValueError) as error:
-        raise MissingError(f"Prometheus at {host} does not answer: {error}") from error
+        why = getattr(error, "reason", None) or error
+        hint = "--prometheus takes the address of Prometheus, not that of an agent, such as http://localhost:9090"
+        raise MissingError(f"Prometheus at {place} does not answer: {why}", hint=hint) from error
     if len(data) > _MAX_ANSWER:
         raise FormatError("Prometheus", f"the answer has more than {_MAX_ANSWER} bytes")
     return data

@@ -46,6 +46,7 @@ class Ran:
     version: str
     bundle: Hash
     trigger: str = ""
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

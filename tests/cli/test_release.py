@@ -510,7 +510,7 @@ def test_offline_says_as_of_when(team: Team) -> None:
 def test_deployed_reads_what_agents_report(team: Team) -> None:
     team.release(1, "staging", "prod")
     bundle = Hash("b" * 64)
-    ran = (Ran(2000.0, 2, "1.0.0", bundle, "promote"), Ran(1000.0, 1, "0.9.0", bundle, "promote"))
+    ran = (Ran(2000.0, 2, "1.0.0", bundle, "promote"), Ran(1000.0, 1, "0.9.0", bundle, "promote", "int8"))
     report = StatusReport("eu-1", "digits", "prod", 3000.0, True, seq=2, version="0.9.0", bundle=bundle, history=ran)
     status.publish(team.ada.repo, "origin", report)
     blob = git(team.remote, "hash-object", "-w", "--stdin", data=b"{}")
@@ -520,7 +520,7 @@ def test_deployed_reads_what_agents_report(team: Team) -> None:
     assert "eu-1   digits  prod     0.9.0    1970-01-01 00:33 UTC  1970-01-01 00:50 UTC  wanted: 1.0.0" in done.out
     assert "not a report: digits@prod/bad" in done.out
     then = team.run(team.bob, "deployed", "--at", "1970-01-01T00:20:00Z", "--json").json
-    assert [(one["agent"], one["version"]) for one in then["agents"]] == [("eu-1", "0.9.0")]
+    assert [(one["agent"], one["version"], one["variant"]) for one in then["agents"]] == [("eu-1", "0.9.0", "int8")]
 
 
 class _Prometheus(BaseHTTPRequestHandler):
