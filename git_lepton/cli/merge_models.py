@@ -11,13 +11,13 @@ from git_lepton import atomic
 from git_lepton.cli.context import note, print_json, progress, say
 from git_lepton.cli.strategy import StrategyType
 from git_lepton.cli.verb import Verb, json_option, quiet_option
-from git_lepton.compare.merge import merge
+from git_lepton.compare.merge import merge, ways_out
 from git_lepton.compare.merged import MergedFile, facts_of
 from git_lepton.compare.mergevalues import Merge, Three, Whose
 from git_lepton.compare.sides import FileOnDisk
 from git_lepton.config.values import MergeRule
 from git_lepton.errors import EXIT_DIFFERS, EXIT_NOT_MEASURED, EXIT_OK, EXIT_REFUSED, UsageError
-from git_lepton.report.merging import conflict_text, merge_fields, merged_text
+from git_lepton.report.merging import left_text, merge_fields, merged_text
 from git_lepton.store.manifest import PREFIX
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -90,8 +90,8 @@ def run(
         if as_json:
             print_json("merge-models", merge_fields(str(output), plan, None))
         else:
-            note(conflict_text(str(output), plan.conflicts).rpartition("\n")[0])
-            note("nothing was written; --with says what to do")
+            note(left_text(str(output), plan.conflicts))
+            note(f"nothing was written; --with {'|'.join(ways_out(plan))} says what to do")
         return EXIT_DIFFERS
     _write(plan, three, files, places, output, quiet)
     if as_json:

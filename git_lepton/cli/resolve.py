@@ -10,6 +10,8 @@ import click
 from git_lepton.cli.context import print_json, progress, relative, repository, say
 from git_lepton.cli.strategy import StrategyType
 from git_lepton.cli.verb import Verb, json_option, quiet_option
+from git_lepton.compare.merge import ways_out
+from git_lepton.compare.mergevalues import Merge
 from git_lepton.config.values import MergeRule
 from git_lepton.drivers.conflicts import resolve
 from git_lepton.drivers.unmerged import unmerged
@@ -50,6 +52,11 @@ def command(
     return run(repo, relative(repo, paths), rules, as_json=as_json, quiet=quiet)
 
 
+def _left(path: str, plan: Merge) -> str:
+    """What is left of a file, and what to type."""
+    return conflict_text(path, plan.conflicts, ways_out(plan))
+
+
 def run(repo: Repo, paths: list[str], rules: list[MergeRule], *, as_json: bool, quiet: bool) -> int:
     """Resolve each file; 1 when something is left."""
     fields = []
@@ -65,7 +72,7 @@ def run(repo: Repo, paths: list[str], rules: list[MergeRule], *, as_json: bool, 
             left += merged.manifest is None
             fields.append(merge_fields(path, merged.plan, merged.manifest.blake3 if merged.manifest else None))
             if not as_json:
-                say(merged_text(path, merged.plan) if merged.manifest else conflict_text(path, merged.plan.conflicts))
+                say(merged_text(path, merged.plan) if merged.manifest else _left(path, merged.plan))
     if as_json:
         print_json("resolve", {"files": fields})
     return EXIT_DIFFERS if left else EXIT_OK

@@ -13,11 +13,11 @@ from git_lepton.cli.remote import push_remote
 from git_lepton.cli.verb import PathVerb, json_option, quiet_option
 from git_lepton.drivers import worktree
 from git_lepton.drivers.conflicts import explained
-from git_lepton.drivers.unmerged import unmerged
+from git_lepton.drivers.unmerged import is_rebasing, unmerged
 from git_lepton.errors import EXIT_MISSING, EXIT_NOT_MEASURED, EXIT_OK, EXIT_REFUSED, UsageError
 from git_lepton.git.attributes import check_attr
 from git_lepton.git.repo import Repo
-from git_lepton.report.merging import conflict_fields, conflict_text
+from git_lepton.report.merging import WHILE_REBASING, conflict_fields, conflict_text
 from git_lepton.report.status import FileRow, Outgoing, status_fields, status_text
 from git_lepton.store.store import Store
 from git_lepton.store.tracked import STAGED, files_at
@@ -61,13 +61,16 @@ def run(repo: Repo, *, paths: Sequence[str], ask: bool, as_json: bool, quiet: bo
         rows = list(_rows(repo, store, paths))
         broken = files_at(repo, store.objects, STAGED, paths).broken
         outgoing = _outgoing(repo, store, ask=ask)
-        conflicts = {file.path: explained(repo, store, file) for file in unmerged(repo, store, paths)}
+        conflicts = [explained(repo, store, file) for file in unmerged(repo, store, paths)]
     if as_json:
-        print_json("status", {**status_fields(rows, broken, outgoing), "conflicts": conflict_fields(conflicts)})
+        reasons = {left.path: left.reasons for left in conflicts}
+        print_json("status", {**status_fields(rows, broken, outgoing), "conflicts": conflict_fields(reasons)})
     else:
         say(status_text(rows, broken, outgoing))
-        for path, reasons in conflicts.items():
-            say(conflict_text(path, reasons))
+        for left in conflicts:
+            say(conflict_text(left.path, left.reasons, left.ways))
+        if conflicts and is_rebasing(repo):
+            say(WHILE_REBASING)
     return EXIT_REFUSED if broken else EXIT_OK
 
 

@@ -35,8 +35,12 @@ class StrategyType(_RuleType):
                 options[name.strip()] = float(number)
             except ValueError:
                 self.fail(f"{part!r} is not NAME=NUMBER" if equals else f"{part!r} needs a value", param, ctx)
+        if strategy not in (BASE, *STRATEGIES):
+            self.fail(f"no merge strategy is called {strategy!r} (known: {', '.join((*STRATEGIES, BASE))})", param, ctx)
+        if strategy == BASE and options:
+            self.fail("base takes a side, and no numbers", param, ctx)
         try:
-            if strategy != BASE or options:
+            if strategy != BASE:
                 check_options(strategy, options)
         except UsageError as error:
             self.fail(f"{error.message} ({error.hint})" if error.hint else error.message, param, ctx)

@@ -90,6 +90,16 @@ def merge(three: Three, rules: Sequence[MergeRule] = (), facts: Facts | None = N
     return Merge(decisions, frame)
 
 
+def ways_out(plan: Merge) -> tuple[str, ...]:
+    """The strategies that decide something of what is left; sides first."""
+    computing = [name for name, kind in STRATEGIES.items() if kind.computes]
+    left = [
+        replace(d, grown=_grown(_Triple(d.base, d.ours, d.theirs))) for d in plan.decisions if d.outcome == "conflict"
+    ]
+    able = [name for name in computing if not all(_cannot_compute(decision, name) for decision in left)]
+    return ("ours", "theirs", *able) if plan.conflicts else ()
+
+
 def _settled(three: Three) -> Literal["", "ours", "theirs"]:
     """The side that a merge of whole files would take without a question."""
     base = three.base.blake3 if three.base else None
@@ -200,15 +210,20 @@ def _decide(three: Three, triple: _Triple, rules: Sequence[MergeRule], facts: Fa
             return replace(made, outcome="theirs")
         if _content(theirs) == before:
             return replace(made, outcome="ours")
-    reason = "both sides changed it" if base is not None else "both sides added it, and they differ"
-    if not agreed:
-        reason = f"it is called {ours.name} here and {theirs.name} there"
+    reason = f"it is called {ours.name} here and {theirs.name} there" if not agreed else _difference(base, ours, theirs)
     grown = _grown(triple) if agreed else ""
     if grown and name in facts.kept_rows:
         return replace(made, outcome="rows", grown=grown)
     if grown:
         made, reason = replace(made, grown=grown), "one side appended rows, and both changed those that were there"
     return _by_rule(replace(made, reason=reason), rules)
+
+
+def _difference(base: TensorLine | None, ours: TensorLine, theirs: TensorLine) -> str:
+    """What is in conflict where both sides have a tensor."""
+    what = "both sides changed it" if base is not None else "both sides added it, and they differ"
+    here, there = (f"{line.dtype} [{','.join(map(str, line.shape))}]" for line in (ours, theirs))
+    return what if here == there else f"{what}: {here} here, {there} there"
 
 
 def _name(triple: _Triple) -> tuple[str, bool]:
@@ -316,8 +331,8 @@ def _rebuilt(three: Three, decisions: tuple[Decision, ...], rules: Sequence[Merg
         base, ours, theirs = (found.get(key) for found in (facts.base, facts.ours, facts.theirs))
         chosen = theirs if ours == base else ours
         if base not in {ours, theirs} and ours != theirs:
-            asked = _asked(rules, f"{METADATA}.{key}").strategy
-            if asked == "conflict":
+            asked = _asked_side(rules, f"{METADATA}.{key}")
+            if asked is None:
                 conflicts[key] = f"metadata: {_shown(ours)} here, {_shown(theirs)} there"
             chosen = theirs if asked == "theirs" else base if asked == BASE else ours
         if chosen is not None:

@@ -1,45 +1,64 @@
 """Weight files in conflict: what git's index has of them, and ending the conflict.
 
 During a merge, a rebase, a cherry-pick or a stash pop the index has up to three entries of such a path: the ancestor
-(stage 1), ours (2) and theirs (3). They are manifests, so everything can be told and done from them at any time;
-nothing else has to be remembered but rules that were given for some of the tensors and do not end the conflict yet.
-Those are in `lepton-resolve.json` in the git folder of the work tree, with the three blobs that they were given for.
+(stage 1), ours (2) and theirs (3). They are manifests, so everything can be told and done from them at any time.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from glob import escape
+from typing import Final
 
-from git_lepton import atomic
+from git_lepton.compare.merge import ways_out
 from git_lepton.compare.mergevalues import BASE, Whose
 from git_lepton.config.strategies import check_options
 from git_lepton.config.values import MergeRule
+from git_lepton.drivers.decisions import forget, given, remember
 from git_lepton.drivers.merging import Merged, merge_stored, planned, policy
-from git_lepton.drivers.unmerged import Unmerged, unmerged
-from git_lepton.drivers.worktree import Written, checkout_paths, work_tree, write_versions
+from git_lepton.drivers.unmerged import KEEP_OR_REMOVE, Unmerged, unmerged
+from git_lepton.drivers.worktree import Written, checkout_paths, write_versions
 from git_lepton.errors import UsageError
 from git_lepton.git.repo import Repo
+from git_lepton.report.merging import WHOLE
 from git_lepton.store.store import Store
 
-NOTE: Final = "lepton-resolve.json"
+_ONE_SIDED: Final[Mapping[frozenset[str], str]] = {
+    frozenset({"base"}): "both sides removed or renamed it",
+    frozenset({"ours"}): "only ours has it under this name",
+    frozenset({"theirs"}): "only theirs has it under this name",
+    frozenset({"base", "ours"}): "changed here, removed there",
+    frozenset({"base", "theirs"}): "removed here, changed there",
+}
 
 
-def explained(repo: Repo, store: Store, file: Unmerged) -> dict[str, str]:
-    """What is still to be decided in a file: tensor, or part of the file -> why. Asks no remote.
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is still to be decided in a file.
+
+    Attributes:
+        path: of the file.
+        reasons: tensor, or part of the file, or `WHOLE` -> why.
+        ways: strategies that decide something of it.
+    """
+
+    path: str
+    reasons: Mapping[str, str]
+    ways: tuple[str, ...] = ()
+
+
+def explained(repo: Repo, store: Store, file: Unmerged) -> Left:
+    """What is still to be decided in a file. Asks no remote.
 
     Raises:
         UsageError: lepton.toml is not valid.
     """
     if file.three is None:
-        gone = {"ours": "here", "theirs": "there"}
-        absent = [where for whose, where in gone.items() if whose not in file.entries]
-        return {"": f"removed {absent[0]}, changed on the other side" if absent else "one side is an ordinary file"}
-    rules = [*_given(repo, file), *policy(repo)]
-    return planned(store, file.three, rules, fetch=False).conflicts
+        return Left(file.path, {WHOLE: _ONE_SIDED.get(frozenset(file.entries), "one side is an ordinary file")})
+    plan = planned(store, file.three, [*given(repo, file), *policy(repo)], fetch=False)
+    return Left(file.path, plan.conflicts, ways_out(plan))
 
 
 def resolve(repo: Repo, store: Store, path: str, rules: Sequence[MergeRule]) -> Merged:
@@ -49,7 +68,7 @@ def resolve(repo: Repo, store: Store, path: str, rules: Sequence[MergeRule]) -> 
         repo: whose index and work tree.
         store: its store.
         path: from the top.
-        rules: the first that matches a tensor counts; one for all tensors comes after those that were given before.
+        rules: the first that matches a tensor counts; one for all tensors is for what those given before left.
 
     Returns:
         The plan; its manifest is None while something is left, and the rules are remembered then.
@@ -62,22 +81,25 @@ def resolve(repo: Repo, store: Store, path: str, rules: Sequence[MergeRule]) -> 
     if file.three is None:
         raise UsageError(
             f"{path} is not on both sides of the conflict, so its tensors cannot be merged",
-            hint=f"git add {path} keeps the file that is there, git rm {path} removes it",
+            hint=KEEP_OR_REMOVE,
         )
     for rule in rules:
         if rule.strategy != BASE:
             check_options(rule.strategy, rule.options)
-    # Without a pattern, a rule is for what is left; with one, it may correct an earlier one.
+    # Without a pattern, a rule is for what is left, be it by an earlier one; with one, it may correct an earlier one.
     chosen, rest = ([rule for rule in rules if (rule.tensors == "*") is whole] for whole in (False, True))
-    given = [*chosen, *_given(repo, file), *rest]
-    merged = merge_stored(store, file.three, [*given, *policy(repo)], path)
+    before = given(repo, file)
+    left = planned(store, file.three, before).conflicts if before and rest else {}
+    exact = [replace(rule, tensors=escape(name)) for rule in rest for name in left]
+    asked = [*chosen, *exact, *before, *rest]
+    merged = merge_stored(store, file.three, [*asked, *policy(repo)], path)
     if merged.manifest is None:
-        _remember(repo, file, given)
+        remember(repo, file, asked)
         return merged
     blob = repo.git("hash-object", "-w", "--no-filters", "--stdin", input=merged.manifest.to_bytes()).stdout.strip()
     line = b"%o %s 0\t%s\0" % (file.entries["ours"].mode, blob, os.fsencode(path))
     repo.git("update-index", "-z", "--index-info", input=line)
-    _remember(repo, file, ())
+    forget(repo, path)
     checkout_paths(repo, store, paths=[path], force=True)
     return merged
 
@@ -94,7 +116,7 @@ def checkout_side(repo: Repo, store: Store, whose: Whose, paths: Sequence[str]) 
     chosen = {}
     for file in files:
         if whose not in file.manifests:
-            raise UsageError(f"{file.path} is not on the side of {whose}")
+            raise UsageError(f"{file.path} is in conflict, and {whose} has no weights there", hint=KEEP_OR_REMOVE)
         chosen[file.path] = file.entries[whose].oid, file.manifests[whose]
     return write_versions(repo, store, chosen)
 
@@ -104,41 +126,3 @@ def _one(repo: Repo, store: Store, path: str) -> Unmerged:
     if not files:
         raise UsageError(f"{path} is not a weight file in conflict", hint="git lepton status lists conflicts")
     return files[0]
-
-
-def _given(repo: Repo, file: Unmerged) -> list[MergeRule]:
-    """Rules that were given for this very conflict."""
-    note = _notes(repo).get(file.path)
-    if not isinstance(note, dict) or note.get("blobs") != file.blobs:
-        return []
-    return list(_rules(note.get("rules")))
-
-
-def _rules(rows: Any) -> Iterator[MergeRule]:
-    for row in rows if isinstance(rows, list) else ():
-        tensors, strategy, options = row
-        yield MergeRule(str(tensors), str(strategy), {str(name): float(value) for name, value in options.items()})
-
-
-def _remember(repo: Repo, file: Unmerged, rules: Sequence[MergeRule]) -> None:
-    notes = {path: note for path, note in _notes(repo).items() if path != file.path}
-    if rules:
-        rows = [[rule.tensors, rule.strategy, dict(rule.options)] for rule in rules]
-        notes[file.path] = {"blobs": file.blobs, "rules": rows}
-    if notes:
-        atomic.write_file(_place(repo), json.dumps(notes).encode(), durable=False)
-    else:
-        _place(repo).unlink(missing_ok=True)
-
-
-def _notes(repo: Repo) -> dict[str, Any]:
-    try:
-        notes = json.loads(_place(repo).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return notes if isinstance(notes, dict) else {}
-
-
-def _place(repo: Repo) -> Path:
-    work_tree(repo)
-    return repo.git_dir / NOTE

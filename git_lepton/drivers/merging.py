@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from git_lepton.compare.making import Files
-from git_lepton.compare.merge import growths, merge, wants_metadata
+from git_lepton.compare.merge import growths, merge, wants_metadata, ways_out
 from git_lepton.compare.merged import MergedFile, facts_of
 from git_lepton.compare.mergevalues import BASE, Facts, Merge, Three, Whose
 from git_lepton.compare.sides import FileSide, StoredFile
@@ -33,9 +33,12 @@ from git_lepton.config.store import FILE_NAME
 from git_lepton.config.values import MergeRule
 from git_lepton.drivers import mergenotes
 from git_lepton.drivers.clean import read_manifest, spool_folder
+from git_lepton.drivers.decisions import forget
+from git_lepton.drivers.unmerged import is_rebasing
 from git_lepton.errors import EXIT_OK, LeptonError, MissingError
 from git_lepton.git.attributes import check_attr
 from git_lepton.git.repo import Repo
+from git_lepton.report.merging import WHILE_REBASING
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.store import Store
 from git_lepton.store.tidying import tidy
@@ -84,7 +87,10 @@ def run(repo: Repo, base: Path, ours: Path, theirs: Path, marker_size: int, path
             return CONFLICT
         if found.manifest is None:
             if not inner:
+                forget(repo, path)
                 explain(path, found.plan, say)
+                if is_rebasing(repo):
+                    say(f"    {WHILE_REBASING}")
             return CONFLICT
     ours.write_bytes(found.manifest.to_bytes())
     tidy(repo)
@@ -94,12 +100,12 @@ def run(repo: Repo, base: Path, ours: Path, theirs: Path, marker_size: int, path
 def explain(path: str, plan: Merge, say: Say) -> None:
     """Tell what is left to a person."""
     conflicts = list(plan.conflicts.items())
-    say(f"CONFLICT ({path}): {len(conflicts)} of its tensors or parts; ours stays in place")
+    say(f"CONFLICT ({path}): {len(conflicts)} to decide; ours stays in place")
     for name, reason in conflicts[:_SHOWN]:
         say(f"    {name}: {reason}")
     if len(conflicts) > _SHOWN:
         say(f"    and {len(conflicts) - _SHOWN} more: git lepton status")
-    say(f"    to decide: git lepton resolve {path} --with ours|theirs|average|task-arithmetic|ties|…")
+    say(f"    to decide: git lepton resolve {path} --with {'|'.join(ways_out(plan))}")
 
 
 def _read(place: Path) -> Manifest | None:

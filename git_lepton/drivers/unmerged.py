@@ -21,6 +21,9 @@ from git_lepton.store.store import Store
 from git_lepton.store.tracked import manifest_text
 from git_lepton.values import Oid
 
+KEEP_OR_REMOVE: Final = "git add PATH keeps the file that is there, git rm PATH removes it"
+"""What is left to do where one side has no tensors that could be merged."""
+
 _STAGES: Final[Mapping[int, Whose]] = {1: "base", 2: "ours", 3: "theirs"}
 
 
@@ -73,13 +76,22 @@ def compared_sides(repo: Repo, store: Store, whose: Whose, paths: Sequence[str])
         UsageError: no weight file there is in conflict.
         ChangedError: a file changed while it was read.
     """
-    files = [file for file in unmerged(repo, store, paths) if whose in file.manifests]
+    found = unmerged(repo, store, paths)
+    files = [file for file in found if whose in file.manifests]
+    if found and not files:
+        names = ", ".join(file.path for file in found)
+        raise UsageError(f"of files in conflict, {whose} has no weights: {names}", hint=KEEP_OR_REMOVE)
     if not files:
         raise UsageError("no weight file is in conflict there", hint="git lepton status lists conflicts")
     before = {file.path: StoredFile(store, file.manifests[whose], file.path) for file in files}
     with StatCache(repo) as cache:
         after = in_work_tree(repo, store, [*before], hash_of=cache.hash_of)
     return Side(whose, before), after
+
+
+def is_rebasing(repo: Repo) -> bool:
+    """Whether a rebase goes on, which turns around what people think ours and theirs are."""
+    return any((repo.git_dir / name).is_dir() for name in ("rebase-merge", "rebase-apply"))
 
 
 def _manifest(repo: Repo, store: Store, entry: IndexEntry) -> Manifest | None:

@@ -10,6 +10,11 @@ from git_lepton.compare.mergevalues import Merge
 from git_lepton.report.table import safe, table
 from git_lepton.report.units import counted
 
+WHOLE: Final = ""
+"""The name that stands for a file of which one side has no tensors to be merged."""
+
+WHILE_REBASING: Final = "while rebasing, ours is the branch that commits go onto, and theirs is the commit"
+
 _SHOWN: Final = 20
 _WORDS: Final = {
     "same": "as they were",
@@ -32,17 +37,24 @@ def merged_text(path: str, plan: Merge) -> str:
     return f"{safe(path)}: merged {counted(len(plan.decisions), 'tensor')}: {', '.join(parts)}"
 
 
-def conflict_text(path: str, conflicts: Mapping[str, str]) -> str:
-    """What is left of one file, a line each, and what to type."""
+def left_text(path: str, conflicts: Mapping[str, str], *, most: int = _SHOWN) -> str:
+    """What is left of one file, a line each."""
     listed = list(conflicts.items())
-    if list(conflicts) == [""]:
-        return f"{safe(path)} is in conflict: {conflicts['']}"
     lines = [f"{safe(path)} is in conflict, {len(listed)} to decide:"]
-    lines.append(table([(safe(name), reason) for name, reason in listed[:_SHOWN]], indent=2))
-    if len(listed) > _SHOWN:
-        lines.append(f"  and {len(listed) - _SHOWN} more")
-    lines.append(f"  git lepton resolve {safe(path)} --with ours|theirs|average|task-arithmetic|ties|…")
+    lines.append(table([(safe(name), reason) for name, reason in listed[:most]], indent=2))
+    if len(listed) > most:
+        lines.append(f"  and {len(listed) - most} more")
     return "\n".join(lines)
+
+
+def conflict_text(path: str, conflicts: Mapping[str, str], ways: Sequence[str]) -> str:
+    """What is left of one file, a line each, and what to type; `ways` are strategies that help."""
+    if WHOLE in conflicts:
+        keeps, removes = f"git add {safe(path)}", f"git rm {safe(path)}"
+        return f"{safe(path)} is in conflict: {conflicts[WHOLE]}\n  {keeps} keeps what is there, {removes} removes it"
+    if not conflicts:
+        return f"{safe(path)} is in conflict, and nothing of it is left to decide:\n  git lepton resolve {safe(path)}"
+    return f"{left_text(path, conflicts)}\n  git lepton resolve {safe(path)} --with {'|'.join(ways)}"
 
 
 def merge_fields(path: str, plan: Merge, blake3: str | None) -> dict[str, Any]:

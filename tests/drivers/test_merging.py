@@ -213,7 +213,7 @@ def test_criss_cross_never_picks_a_side_of_a_virtual_ancestor(work: Work) -> Non
     assert set(work.git("merge-base", "--all", "one", "two").split()) == {first, second}
     done = work.run("merge", "two")
     assert done.returncode == 1
-    assert b"1 of its tensors" in done.stderr
+    assert b"1 to decide" in done.stderr
     assert b"layer_2.weight: both sides changed it" in done.stderr
 
 
@@ -252,7 +252,7 @@ def test_a_model_that_one_side_removed(two: Work) -> None:
     two.git("rm", "-q", NAME)
     two.git("commit", "-qm", "gone")
     assert two.run("merge", "theirs").returncode == 1
-    assert b"removed here, changed on the other side" in lepton(two, "status").stdout
+    assert b"removed here, changed there" in lepton(two, "status").stdout
     done = lepton(two, "resolve", NAME, "--with", "ours")
     assert (done.returncode, b"git rm" in done.stderr) == (2, True)
     two.git("rm", "-q", NAME)
