@@ -13,7 +13,7 @@ from git_lepton.cli.context import print_json, repository, say
 from git_lepton.cli.remote import push_remote
 from git_lepton.cli.verb import Verb, json_option
 from git_lepton.drivers import hookfiles
-from git_lepton.drivers.install import HOOKS_KEY, MERGE_KEY
+from git_lepton.drivers.install import COMMAND_KEY, HOOKS_KEY, MERGE_KEY, PROCESS_KEY, REQUIRED_KEY, runs
 from git_lepton.drivers.track import collisions, raw_paths
 from git_lepton.errors import EXIT_DIFFERS, EXIT_OK, GitError, LeptonError, UsageError
 from git_lepton.git.attributes import check_attr
@@ -77,15 +77,20 @@ def _programs() -> Iterator[Check]:
 
 
 def _filter(repo: Repo) -> Iterator[Check]:
-    process = config_get(repo, "filter.lepton.process")
-    if process is None:
+    process, command = config_get(repo, PROCESS_KEY), config_get(repo, COMMAND_KEY)
+    if not process:
         yield Check("fail", "filter", "git does not know the filter", "git lepton install, or git lepton init")
-    elif not config_bool(repo, "filter.lepton.required", default=False):
+    elif not config_bool(repo, REQUIRED_KEY, default=False):
         advice = "git lepton init, so that git never adds raw weights when the filter fails"
-        yield Check("warn", "filter", "filter.lepton.required is not set", advice)
-    else:
+        yield Check("warn", "filter", f"{REQUIRED_KEY} is not set", advice)
+    elif COMMAND_KEY not in process:
         yield Check("ok", "filter", safe(process))
-    if process is not None and config_get(repo, MERGE_KEY) is None:
+    elif runs(command):
+        yield Check("ok", "filter", f"git-lepton on PATH, else {safe(command or '')}")
+    else:
+        message = f"where git-lepton is not on PATH, {safe(command or 'nothing')} is started, which is not there"
+        yield Check("warn", "filter", message, "git lepton init")
+    if process and config_get(repo, MERGE_KEY) is None:
         advice = "git lepton install, or git lepton init"
         yield Check("warn", "merge", "git does not know the merge driver: every merge of weights is a conflict", advice)
     if repo.work_tree is not None and config_bool(repo, "merge.renormalize", default=False):

@@ -28,7 +28,7 @@ _CONFIGURATION: Final = (
     ("lepton.storeUrl", "the address in lepton.toml that this clone has agreed to"),
     ("lepton.allowIncompletePush", "true lets a push pass although weights that it names are nowhere to be had"),
     ("lepton.hooks", "false keeps the filter from installing hooks by itself"),
-    ("lepton.command", "how the hooks start git-lepton where it is not on PATH; git lepton init sets it"),
+    ("lepton.command", "how git starts git-lepton where it is not on PATH; git lepton install and init set it"),
 )
 _ENVIRONMENT: Final = (
     ("GIT_LEPTON_SKIP_SMUDGE", "set to 1, leaves manifests in the work tree; git lepton pull writes the weights later"),

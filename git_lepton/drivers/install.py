@@ -25,7 +25,14 @@ from git_lepton.store.store import Store
 
 PROGRAM: Final = "git-lepton"
 COMMAND_KEY: Final = "lepton.command"
-"""How to start git-lepton where it is not on PATH: a line for the shell."""
+"""How to start git-lepton where it is not on PATH: a line for the shell. Hooks, filter and merge driver look there."""
+_START: Final = (
+    f'set -- {PROGRAM}; command -v "$1" >/dev/null || eval "set -- $(git config --get {COMMAND_KEY})"; '
+    f'command -v "$1" >/dev/null || {{{{ echo "{PROGRAM}: not on PATH, nor where it was installed. Repair it with:" '
+    f'>&2; echo "{PROGRAM}:     pip install git-lepton && git lepton install" >&2; exit {{status}}; }}}}; '
+    'exec "$@" {words}'
+)
+"""What git runs: a shell outside of the environment that git-lepton lives in is nothing unusual."""
 HOOKS_KEY: Final = "lepton.hooks"
 """False: the filter must not put hooks in by itself. Set when a person took them out."""
 PROCESS_KEY: Final = "filter.lepton.process"
@@ -38,6 +45,8 @@ _MODULE: Final = "\n".join(_TENSOR + name for name in (r"(.*[./][0-9]+)[./]", r"
 MERGE_KEY: Final = "merge.lepton.driver"
 MERGE_NAME_KEY: Final = "merge.lepton.name"
 _MERGE_NAME: Final = "weights, tensor by tensor"
+_MERGE_FAILED: Final = 129
+"""From here on git takes an exit status for a failure, and not for a conflict."""
 CRUFT_KEY: Final = "gc.cruftPacks"
 ATTRIBUTE_LINES: Final = (b"*.lp -delta\n", b".lepton/records/*.toml merge=lepton-record\n")
 _RECORD_SETTINGS: Final = {
@@ -69,13 +78,23 @@ def command_line() -> str:
     return f"{shlex.quote(sys.executable)} -m git_lepton"
 
 
-def _filter_settings(command: str) -> dict[str, str]:
-    return {PROCESS_KEY: f"{command} filter-process", REQUIRED_KEY: "true", HEADER_KEY: _MODULE}
+def runs(command: str | None) -> bool:
+    """Whether the program that such a line names is there."""
+    try:
+        words = shlex.split(command or "")
+    except ValueError:  # a quotation mark that is not closed
+        return False
+    return bool(words) and shutil.which(words[0]) is not None
 
 
-def _merge_settings(command: str) -> dict[str, str]:
+def _filter_settings() -> dict[str, str]:
+    return {PROCESS_KEY: _START.format(status=1, words="filter-process"), REQUIRED_KEY: "true", HEADER_KEY: _MODULE}
+
+
+def _merge_settings() -> dict[str, str]:
     # git quotes what it puts in place of %P for the shell.
-    return {MERGE_KEY: f"{command} merge-driver -- %O %A %B %L %P", MERGE_NAME_KEY: _MERGE_NAME, **_RECORD_SETTINGS}
+    driver = _START.format(status=_MERGE_FAILED, words="merge-driver -- %O %A %B %L %P")
+    return {MERGE_KEY: driver, MERGE_NAME_KEY: _MERGE_NAME, **_RECORD_SETTINGS}
 
 
 def config_hooks(version: tuple[int, ...]) -> dict[str, str]:
@@ -102,17 +121,18 @@ def install() -> list[str]:
     Raises:
         UsageError: git is missing.
     """
-    for key, value in (_filter_settings(PROGRAM) | _merge_settings(PROGRAM) | config_hooks(git_version())).items():
+    settings = {COMMAND_KEY: command_line()} | _filter_settings() | _merge_settings() | config_hooks(git_version())
+    for key, value in settings.items():
         _global("--replace-all", key, value)
     done = ["git knows the filter of git-lepton now, in every repository of this user"]
     if shutil.which(PROGRAM) is None:
-        done.append(f"{PROGRAM} is not on PATH: git will not find it before you add its folder")
+        done.append(f"{PROGRAM} is not on PATH: to type git lepton, add the folder that it is in")
     return done
 
 
 def uninstall() -> list[str]:
     """Undo `install`; returns what was done."""
-    keys = (*_filter_settings(PROGRAM), *_merge_settings(PROGRAM), *config_hooks(_CONFIG_HOOKS))
+    keys = (COMMAND_KEY, *_filter_settings(), *_merge_settings(), *config_hooks(_CONFIG_HOOKS))
     removed = [key for key in keys if _global("--unset-all", key) != _UNSET_NOTHING]
     return ["git no longer knows the filter of git-lepton"] if removed else ["there was nothing to undo"]
 
@@ -138,13 +158,13 @@ def init(repo: Repo, store: Store | None = None) -> InitReport:
     Raises:
         LeptonError: of any kind: git failed, the configuration is broken.
     """
-    command = command_line()
     done: list[str] = []
-    local = {COMMAND_KEY: command}
-    if _outside(repo, PROCESS_KEY) is None:
-        local |= _filter_settings(command)
+    local = {} if runs(_outside(repo, COMMAND_KEY)) else {COMMAND_KEY: command_line()}
+    spoiled = _local(repo, PROCESS_KEY) == "" or not config_bool(repo, REQUIRED_KEY, default=False)
+    if spoiled or _outside(repo, PROCESS_KEY) is None:
+        local |= _filter_settings()
     if _outside(repo, MERGE_KEY) is None:
-        local |= _merge_settings(command)
+        local |= _merge_settings()
     if config_get(repo, CRUFT_KEY) is None:
         local[CRUFT_KEY] = "true"
     done += _set_local(repo, local)
@@ -161,7 +181,7 @@ def init(repo: Repo, store: Store | None = None) -> InitReport:
 def deinit(repo: Repo) -> list[str]:
     """Undo `init`: hooks, settings and attributes; stored weights stay. Returns what was done."""
     done = hookfiles.take_out(repo)
-    keys = [COMMAND_KEY, PROCESS_KEY, REQUIRED_KEY, HEADER_KEY, *_merge_settings(""), HOOKS_KEY]
+    keys = [COMMAND_KEY, PROCESS_KEY, REQUIRED_KEY, HEADER_KEY, *_merge_settings(), HOOKS_KEY]
     if _local(repo, CRUFT_KEY) == "true":
         keys.append(CRUFT_KEY)
     removed = [key for key in keys if config_unset(repo, key)]

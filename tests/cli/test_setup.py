@@ -129,6 +129,23 @@ def test_doctor_tells_what_to_do(lepton: Lepton, program: Path, history: tuple[M
     assert "git-lepton hook pre-push" in lepton("doctor", "--offline").out
 
 
+def test_doctor_looks_at_the_filter(lepton: Lepton, program: Path, top: Path) -> None:
+    assert lepton("install").status == 0
+    lepton("init")
+    assert "git-lepton on PATH, else " in lepton("doctor", "--offline").out
+    git(top, "config", "lepton.command", "'/no where/git-lepton'")
+    assert "'/no where/git-lepton' is started, which is not there" in lepton("doctor", "--offline").out
+    git(top, "config", "filter.lepton.required", "false")
+    assert "filter.lepton.required is not set" in lepton("doctor", "--offline").out
+    git(top, "config", "filter.lepton.process", "")
+    assert "git does not know the filter" in lepton("doctor", "--offline").out
+    git(top, "config", "--unset", "lepton.command")
+    lepton("init")
+    assert lepton("doctor", "--offline").status == 0
+    git(top, "config", "filter.lepton.process", "my-wrapper")
+    assert "my-wrapper" in lepton("doctor", "--offline").out
+
+
 def test_doctor_outside_of_anything(
     lepton: Lepton, program: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,7 @@ def prepared(work: Work) -> Work:
 
 
 def set_up(work: Work) -> None:
-    for key, value in install._merge_settings("git-lepton").items():
+    for key, value in install._merge_settings().items():
         work.git("config", key, value)
 
 
@@ -295,7 +295,7 @@ def test_in_a_submodule(make: Callable[..., Work], two: Work) -> None:
 
 
 def test_a_clone_without_the_driver_stays_safe(two: Work) -> None:
-    for key in install._merge_settings(""):
+    for key in install._merge_settings():
         two.git("config", "--unset", key)
     assert two.run("merge", "theirs").returncode == 1
     assert two.run("add", NAME).returncode != 0 or two.run("commit", "-qm", "lie").returncode != 0
