@@ -91,9 +91,9 @@ def run_side(repo: Repo, *, whose: Whose, paths: Sequence[str], as_json: bool, q
 def answer(verb: str, written: Written, *, as_json: bool) -> int:
     """Print what came of it."""
     if as_json:
-        print_json(verb, written_fields(written.written, written.size, written.kept, written.missing))
+        print_json(verb, written_fields(written.written, written.size, written.kept, written.deleted, written.missing))
     else:
-        say(written_text(written.written, written.size, written.kept))
+        say(written_text(written.written, written.size, written.kept, written.deleted))
     return tell_unwritten(written.missing)
 
 

@@ -50,7 +50,7 @@ def run(repo: Repo, *, pull: bool, quiet: bool) -> int:
     if report.written is None:
         return EXIT_OK
     if report.written.written or report.written.kept:
-        say(written_text(report.written.written, report.written.size, report.written.kept))
+        say(written_text(report.written.written, report.written.size, report.written.kept, report.written.deleted))
     return tell_unwritten(report.written.missing)
 
 

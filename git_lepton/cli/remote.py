@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import click
 
-from git_lepton.cli.context import note
+from git_lepton.cli.context import note, relative, work_tree
 from git_lepton.errors import UsageError
 from git_lepton.git.repo import Repo, config_get
 from git_lepton.transfer import remotes
@@ -19,6 +20,34 @@ def remote_and_revs(repo: Repo, words: Sequence[str]) -> tuple[str | None, tuple
     if words and (words[0] in remotes.remote_names(repo) or _is_address(words[0])):
         return words[0], tuple(words[1:])
     return None, tuple(words)
+
+
+def remote_and_paths(repo: Repo, words: Sequence[str], paths: Iterable[Path]) -> tuple[str | None, list[str]]:
+    """Tell a remote from paths: as `remote_and_revs` does, but a folder of the work tree is a path.
+
+    Args:
+        repo: where.
+        words: what stood before `--`.
+        paths: what stood after it.
+
+    Returns:
+        The remote or None, and paths from the top of the work tree.
+
+    Raises:
+        UsageError: a word is neither a remote nor a file, or a path lies outside the work tree.
+    """
+    remote, rest = remote_and_revs(repo, words)
+    if remote is not None and remote not in remotes.remote_names(repo) and _is_inside(repo, remote):
+        remote, rest = None, tuple(words)
+    for word in rest:
+        if not os.path.lexists(word):
+            message = f"'{word}' is neither a remote nor a file"
+            raise UsageError(message, hint="git remote lists remotes; put -- before paths that are not there")
+    return remote, relative(repo, [*map(Path, rest), *paths])
+
+
+def _is_inside(repo: Repo, word: str) -> bool:
+    return os.path.isdir(word) and Path(word).resolve().is_relative_to(work_tree(repo).resolve())  # noqa: PTH112
 
 
 def _is_address(word: str) -> bool:

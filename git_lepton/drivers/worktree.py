@@ -14,7 +14,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -62,12 +62,14 @@ class Written:
         missing: paths that still hold a manifest, and why.
         kept: paths that were left alone, since they hold something else now.
         size: bytes written.
+        deleted: paths where nothing is, which only a checkout of that path brings back.
     """
 
     written: tuple[str, ...]
     missing: Mapping[str, str]
     kept: tuple[str, ...]
     size: int
+    deleted: tuple[str, ...] = ()
 
 
 def status(repo: Repo, store: Store, paths: Sequence[str] = ()) -> list[FileStatus]:
@@ -143,17 +145,25 @@ def materialise(
         fetch: ask anybody at all.
 
     Raises:
-        UsageError: the repository is bare.
+        UsageError: the repository is bare, or nothing is at `paths`.
     """
     top = work_tree(repo)
     tags = _tags(repo, paths)
-    wanted = [
-        file
-        for file in files_at(repo, store.objects, STAGED, paths).files
-        if tags.get(file.path) not in {_SKIP_WORKTREE, _UNMERGED} and holds_manifest(top / file.path, file.manifest)
-    ]
+    found = files_at(repo, store.objects, STAGED, paths).files
+    if paths and not found:
+        raise _nothing_at(paths, STAGED)
+    due = [file for file in found if tags.get(file.path) not in {_SKIP_WORKTREE, _UNMERGED}]
+    wanted = [file for file in due if holds_manifest(top / file.path, file.manifest)]
     ready, missing = _fetch(store, wanted, remotes, fetch)
-    return _write_all(repo, store, ready, missing, holds_manifest)
+    deleted = tuple(file.path for file in due if not os.path.lexists(top / file.path))
+    return replace(_write_all(repo, store, ready, missing, holds_manifest), deleted=deleted)
+
+
+def _nothing_at(paths: Sequence[str], rev: str) -> UsageError:
+    return UsageError(
+        f"no weight files at {', '.join(paths)} in {rev or 'the index'}",
+        hint="git lepton ls-files lists weight files of a revision",
+    )
 
 
 def write_answered(repo: Repo, store: Store, answered: Mapping[str, Manifest]) -> Written:
@@ -201,10 +211,7 @@ def checkout_paths(
     found = files_at(repo, store.objects, rev, paths).files
     files = [f for f in found if tags.get(f.path) not in {_SKIP_WORKTREE, _UNMERGED}]
     if not files and paths:
-        raise UsageError(
-            f"no weight files at {', '.join(paths)} in {rev or 'the index'}",
-            hint="git lepton ls-files lists weight files of a revision",
-        )
+        raise _nothing_at(paths, rev)
     if files and not force:
         changed = [s.path for s in status(repo, store, [f.path for f in files]) if s.state == "modified"]
         changed += _untracked_in_the_way(top, files, tags)

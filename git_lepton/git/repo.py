@@ -69,6 +69,7 @@ _UNSET_NOTHING: Final = 5  # git config --unset of a key that is not there
 
 # `git rev-parse` prints an option that it does not know as it is. That separates paths which may hold line ends, and
 # tells a git older than `--show-ref-format` (2.45).
+_NO_REPOSITORY: Final = "not a git repository"  # git refuses for other reasons too, such as its owner
 _SEPARATOR: Final = b"--lepton/\n"  # no path ends in a slash
 
 
@@ -189,9 +190,8 @@ def discover(path: Path | None = None) -> Repo:
         UsageError: there is no repository, or git refuses it.
     """
     given = path is not None
-    start = Path.cwd() if path is None else path.absolute()
-    if given and not start.is_dir():
-        start = start.parent
+    asked = Path.cwd() if path is None else path.absolute()
+    start = asked.parent if given and not asked.is_dir() else asked
     scrub: dict[str, str | None] = dict.fromkeys(_LOCAL_VARIABLES) if given else {}
     command = ("git", "rev-parse", "--path-format=absolute", "--show-object-format", "--show-ref-format")
     paths = ("--absolute-git-dir", "--git-common-dir", "--show-toplevel")
@@ -210,7 +210,8 @@ def discover(path: Path | None = None) -> Repo:
     fields = done.stdout.split(_SEPARATOR)
     if len(fields) != len(paths) + 1:
         reason = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ")
-        raise UsageError(f"not in a git repository: {start}", hint=f"git says: {reason}" if reason else None)
+        hint = "go to your repository, or make one: git init" if _NO_REPOSITORY in reason else f"git says: {reason}"
+        raise UsageError(f"not in a git repository: {asked}", hint=hint)
     git_dir, common_dir, top = (Path(os.fsdecode(f.removesuffix(b"\n"))) if f else None for f in fields[1:])
     formats = fields[0].decode().split()
     if git_dir is None or common_dir is None or len(formats) != 2 or formats[0] not in {"sha1", "sha256"}:

@@ -23,7 +23,7 @@ _TODO: Final = {
     "manifest": "its weights are here: git lepton checkout",
     "missing": "its weights are not here: git lepton pull",
     "deleted": "git lepton checkout -- PATH brings it back",
-    "conflict": "both sides of a merge touched it, see below",
+    "conflict": "both sides of a merge changed it: git lepton resolve",
 }
 
 
@@ -59,7 +59,7 @@ def status_text(rows: Sequence[FileRow], broken: Sequence[tuple[str, ManifestErr
     lines = [table(listed, right="llr", indent=2)] if listed else []
     quiet = [row for row in rows if row.state in QUIET]
     if quiet:
-        lines.append(f"{counted(len(quiet), 'weight file')} as committed, {size(sum(row.size for row in quiet))}")
+        lines.append(f"{counted(len(quiet), 'weight file')} unchanged, {size(sum(row.size for row in quiet))}")
     elif not listed:
         lines.append("no weight files here; git lepton track PATTERN begins")
     if outgoing is not None:
@@ -129,27 +129,30 @@ def _outgoing_fields(outgoing: Outgoing) -> dict[str, Any]:
     }
 
 
-def written_text(written: Sequence[str], total: int, kept: Sequence[str]) -> str:
-    """What was written to the work tree."""
+def written_text(written: Sequence[str], total: int, kept: Sequence[str], deleted: Sequence[str]) -> str:
+    """What was written to the work tree, and what was not asked for."""
     lines = [f"{counted(len(written), 'weight file')} written, {size(total)}" if written else "nothing to write"]
     lines += [f"left alone, since it holds something else now: {safe(path)}" for path in kept]
+    lines += [f"deleted here; git lepton checkout -- PATH brings it back: {safe(path)}" for path in deleted]
     return "\n".join(lines)
 
 
 def unwritten_text(missing: Mapping[str, str]) -> str:
     """Files that still hold their manifest, and why."""
-    lines = [f"{counted(len(missing), 'file')} could not be written and still hold the manifest:"]
+    hold = "holds its manifest" if len(missing) == 1 else "hold their manifests"
+    lines = [f"{counted(len(missing), 'file')} could not be written and still {hold}:"]
     lines += [f"  {safe(path)}: {why}" for path, why in missing.items()]
     return "\n".join(lines)
 
 
 def written_fields(
-    written: Sequence[str], total: int, kept: Sequence[str], missing: Mapping[str, str]
+    written: Sequence[str], total: int, kept: Sequence[str], deleted: Sequence[str], missing: Mapping[str, str]
 ) -> dict[str, Any]:
     """The same for programs."""
     return {
         "written": list(written),
         "bytes": total,
         "kept": list(kept),
+        "deleted": list(deleted),
         "missing": [{"path": path, "message": why} for path, why in missing.items()],
     }

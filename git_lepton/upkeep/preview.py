@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from git_lepton import formats
 from git_lepton.git.refs import list_refs
+from git_lepton.git.repo import Repo
 from git_lepton.store.source import FileSource
 from git_lepton.store.store import Store
 from git_lepton.store.survey import survey
@@ -65,8 +67,7 @@ def preview_add(store: Store, path: Path, name: str) -> AddPreview:
 def unpushed(store: Store, remote: str) -> Needs:
     """Versions that a push of HEAD and of what is staged would bring to `remote`, as far as is known without asking.
 
-    Known are the commits at which the remote's branches were seen last; a version that came back by a revert counts,
-    though it is there.
+    Known are the commits at which the remote's branches were seen last, and all that their history brought.
     """
     finder = NeedFinder(store.repo, store.objects)
     seen = list(list_refs(store.repo, f"refs/remotes/{remote}/").values())
@@ -75,7 +76,30 @@ def unpushed(store: Store, remote: str) -> Needs:
     committed = finder.for_tree("HEAD") if head else {}
     staged = finder.for_tree(STAGED)
     needs |= {version: places for version, places in staged.items() if version not in committed}
-    return needs
+    return _without_old(store.repo, remote, needs) if seen else needs
+
+
+def _without_old(repo: Repo, remote: str, needs: Needs) -> Needs:
+    """`needs` without what came back, by a revert or a checkout of an old version: the remote had it before."""
+    if not needs:
+        return needs
+    paths = {b":(top,literal)" + os.fsencode(place.path) for places in needs.values() for place in places}
+    command = (
+        "log",
+        "--full-history",
+        "-m",
+        "--format=",
+        "--raw",
+        "--no-abbrev",
+        "--no-renames",
+        f"--remotes={remote}",
+    )
+    had = set(repo.git(*command, "--", *sorted(paths), check=False).stdout.split())
+    return {
+        version: places
+        for version, places in needs.items()
+        if not any(place.blob.encode("ascii") in had for place in places)
+    }
 
 
 def push_cost(store: Store, needs: Needs) -> Cost:

@@ -10,7 +10,7 @@ import safetensors.numpy
 from git_lepton.git.repo import Repo
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.names import model_ref
-from tests.cli.conftest import PATH, VERSIONS, Lepton
+from tests.cli.conftest import PATH, VERSIONS, Lepton, commit
 from tests.support import git, model_bytes
 
 ATTRIBUTES = "*.safetensors filter=lepton diff=lepton -text\n"
@@ -21,7 +21,7 @@ def test_status_and_checkout(lepton: Lepton, history: tuple[Manifest, ...]) -> N
     answer = lepton("checkout")
     assert (answer.status, answer.out) == (0, "1 weight file written, 192 KiB\n")
     assert Path(PATH).read_bytes() == VERSIONS[2]
-    assert lepton("status").out == "1 weight file as committed, 192 KiB\n"
+    assert lepton("status").out == "1 weight file unchanged, 192 KiB\n"
     assert lepton("checkout").out == "nothing to write\n"
 
 
@@ -75,7 +75,7 @@ def test_checkout_of_a_revision_stages_it(lepton: Lepton, history: tuple[Manifes
     assert lepton("checkout", "HEAD~2", "--", "models").status == 0
     assert Path(PATH).read_bytes() == VERSIONS[0]
     assert git(Path.cwd(), "rev-parse", f":{PATH}") == git(Path.cwd(), "rev-parse", f"HEAD~2:{PATH}")
-    assert lepton("status").out.startswith("1 weight file as committed")
+    assert lepton("status").out.startswith("1 weight file unchanged")
 
 
 def test_checkout_never_loses_changes(lepton: Lepton, history: tuple[Manifest, ...]) -> None:
@@ -114,8 +114,42 @@ def test_pull_heals_a_clone(lepton: Lepton, clone: Repo, monkeypatch: pytest.Mon
     assert lepton("pull", "--json").json["written"] == []
     Path(PATH).unlink()
     assert lepton("status").out.startswith("  deleted")
+    assert lepton("pull").out == f"nothing to write\ndeleted here; git lepton checkout -- PATH brings it back: {PATH}\n"
     assert lepton("checkout", "--", PATH).status == 0
     assert Path(PATH).read_bytes() == VERSIONS[2]
+
+
+def test_pull_tells_a_remote_from_paths(
+    lepton: Lepton, clone: Repo, remote: Path, history: tuple[Manifest, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert clone.work_tree is not None
+    monkeypatch.chdir(clone.work_tree)
+    manifest = history[2].to_bytes()
+    for words in (["models"], [PATH], ["."], ["origin", "models"], ["origin"], [str(remote), "--", PATH]):
+        Path(PATH).write_bytes(manifest)
+        assert lepton("pull", *words).out == "1 weight file written, 192 KiB\n", words
+    unknown = lepton("pull", "orign")
+    assert (unknown.status, "'orign' is neither a remote nor a file" in unknown.err) == (2, True)
+    Path("notes").write_text("x")
+    assert "no weight files at notes" in lepton("pull", "notes").err
+    git(Path.cwd(), "remote", "set-url", "origin", "/nowhere")
+    for kind in ("models", "index"):
+        git(Path.cwd(), "update-ref", "-d", f"refs/lepton/{kind}/{history[2].blake3}")
+    Path(PATH).write_bytes(manifest)
+    assert "1 file could not be written and still holds its manifest" in lepton("pull").err
+
+
+def test_status_knows_that_an_old_version_which_came_back_is_on_the_remote(
+    lepton: Lepton, clone: Repo, history: tuple[Manifest, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert clone.work_tree is not None
+    monkeypatch.chdir(clone.work_tree)
+    assert lepton("checkout", "HEAD~1", "--", PATH).status == 0
+    assert lepton("status").out.endswith("origin has everything that was pushed from here\n")
+    git(Path.cwd(), "commit", "-q", "-m", "back to the last one")
+    assert lepton("status").out.endswith("origin has everything that was pushed from here\n")
+    commit(clone, model_bytes(rows=256, layer_0=5))
+    assert "origin probably lacks 1 version of weights" in lepton("status").out
 
 
 def test_verbs_that_need_a_work_tree(

@@ -102,8 +102,9 @@ def test_strange_folders(tmp_path: Path, env: dict[str, str], name: str) -> None
 def test_no_repository(tmp_path: Path, env: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="not in a git repository") as caught:
         discover(tmp_path)
-    assert caught.value.hint is not None
-    assert "not a git repository" in caught.value.hint
+    assert caught.value.hint == "go to your repository, or make one: git init"
+    with pytest.raises(UsageError, match=r"not in a git repository: .*/nowhere"):
+        discover(tmp_path / "nowhere")
 
 
 def test_a_given_path_ignores_the_variables_of_another_repository(
