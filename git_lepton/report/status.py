@@ -23,7 +23,7 @@ _TODO: Final = {
     "manifest": "its weights are here: git lepton checkout",
     "missing": "its weights are not here: git lepton pull",
     "deleted": "git lepton checkout -- PATH brings it back",
-    "conflict": "both sides of a merge changed it: git lepton resolve",
+    "conflict": "both sides of a merge touched it, see below",
 }
 
 
