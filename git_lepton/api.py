@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from blake3 import blake3
 
 from git_lepton import atomic
+from git_lepton.closing import Closing
 from git_lepton.errors import CorruptError, UsageError
 from git_lepton.git.repo import Repo, discover
 from git_lepton.progress import Progress
@@ -100,7 +101,7 @@ def open_repository(path: str | os.PathLike[str] = ".", *, progress: Progress | 
     return Repository(discover(Path(path)), progress=progress)
 
 
-class Repository:
+class Repository(Closing):
     """A git repository whose weights git-lepton keeps. A context manager; to be used from one thread."""
 
     def __init__(self, repo: Repo, *, progress: Progress | None = None) -> None:
@@ -157,14 +158,6 @@ class Repository:
     def close(self) -> None:
         """Release what is open; models of this repository can no longer be read."""
         self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Model:

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "git_lepton"
 
 LAYERS = (
-    ("errors", "values"),
+    ("errors", "values", "closing"),
     ("config", "progress"),
     ("proc", "atomic", "native"),
     ("formats", "codec", "git"),

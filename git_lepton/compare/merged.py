@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryFile
-from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final
 
 from blake3 import blake3
 
 from git_lepton import formats
+from git_lepton.closing import Closing
 from git_lepton.codec.chunking import CHUNK_BYTES, chunk_lengths
 from git_lepton.compare.making import Files, TensorBytes, keeps_rows, made
 from git_lepton.compare.merge import growths, wants_metadata
@@ -51,7 +51,7 @@ def facts_of(three: Three, files: Files) -> Facts:
     return Facts(metadata.get("base", {}), metadata["ours"], metadata["theirs"], kept)
 
 
-class MergedFile:
+class MergedFile(Closing):
     """A merge without conflicts as a file that is not on disk; a `store.source.Source`. To be closed.
 
     Attributes:
@@ -146,14 +146,6 @@ class MergedFile:
         """Let the spool go."""
         self._source.close()
         self._spool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _write_frame(self, merge: Merge) -> int:
         """Put the bytes outside tensors where they belong; the size of the whole."""

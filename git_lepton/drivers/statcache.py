@@ -12,11 +12,11 @@ import sqlite3
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from blake3 import blake3
 
+from git_lepton.closing import Closing
 from git_lepton.errors import ChangedError
 from git_lepton.git.repo import Repo
 from git_lepton.values import Hash
@@ -31,7 +31,7 @@ _RACY_NS: Final = 2 * 10**9
 _BLOCK: Final = 1 << 20
 
 
-class StatCache:
+class StatCache(Closing):
     """Hashes work-tree files, or remembers their hashes. Works without its file, too: slower."""
 
     def __init__(self, repo: Repo) -> None:
@@ -88,14 +88,6 @@ class StatCache:
         """Close the file."""
         if self._db is not None:
             self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _key(status: os.stat_result) -> tuple[int, int, int, int, int]:

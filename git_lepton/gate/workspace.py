@@ -14,12 +14,12 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from blake3 import blake3
 
 from git_lepton import atomic
+from git_lepton.closing import Closing
 from git_lepton.gate.values import DataFile, Folder
 from git_lepton.record.bundle import Bundle, BundleFile
 from git_lepton.record.locating import LocatedBundle, Part
@@ -33,7 +33,7 @@ _RESERVE: Final = 64 << 20
 _BLOCK: Final = 1 << 20
 
 
-class Workspace:
+class Workspace(Closing):
     """Writes models and examples into a temporary folder. A context manager; use it from one thread."""
 
     def __init__(self, store: Store) -> None:
@@ -43,6 +43,7 @@ class Workspace:
         self._folder: Path | None = None
         self._bundles: dict[Hash, Path] = {}
         self._promised: dict[Path, Callable[[], None]] = {}
+        self._made: dict[Hash, Path] = {}
         self._files: dict[tuple[Hash, str], Path] = {}
 
     @property
@@ -54,6 +55,10 @@ class Workspace:
             self._folder = self._top / atomic.owned_name()
             self._folder.mkdir()
         return self._folder
+
+    def offer(self, digest: Hash, path: Path) -> None:
+        """Tell where a stored version was made just now, so that it is copied from there and not decoded."""
+        self._made[digest] = path
 
     def reserve(self, size: int) -> None:
         """Refuse to begin what the disk has no room for.
@@ -147,18 +152,15 @@ class Workspace:
 
     def _put(self, file: BundleFile, path: Path, blob: Oid | None, near: Path | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        near = self._made.get(file.blake3, near)
         if blob is not None:
             path.write_bytes(self._store.objects.read(blob)[1])
         elif near is None or not _copy(near, path, file):
             self._store.restore_file(file.blake3, path)
         path.chmod(file.mode & 0o777)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Remove the folder."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from git_lepton.closing import Closing
 from git_lepton.errors import CorruptError, GitError, MissingError
 from git_lepton.git.objectid import Buffer, check_oid, missing_object
 from git_lepton.git.repo import Repo
@@ -20,7 +20,7 @@ _CAT_FILE: Final = ("--no-replace-objects", "cat-file")
 _DAMAGE = re.compile(r"corrupt|inflate|unable to unpack|mismatch|unable to read|bad object|packed object|garbage")
 
 
-class CatFile:
+class CatFile(Closing):
     """Reads through `git cat-file --batch` and `--batch-check`, each started when first asked."""
 
     def __init__(self, repo: Repo) -> None:
@@ -67,14 +67,6 @@ class CatFile:
             for process in self._processes.values():
                 process.close()
             self._processes.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _process(self, mode: str) -> Process:
         process = self._processes.get(mode)

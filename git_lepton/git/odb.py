@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
+from git_lepton.closing import Closing
 from git_lepton.errors import UsageError
 from git_lepton.git.catfile import CatFile
 from git_lepton.git.objectid import Buffer, check_oid
@@ -22,7 +22,7 @@ from git_lepton.values import Oid
 _KINDS: Final = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 
 
-class LibGit2Odb:
+class LibGit2Odb(Closing):
     """An `ObjectReader` over `pygit2.Odb`; see the module's text."""
 
     def __init__(self, repo: Repo) -> None:
@@ -64,11 +64,3 @@ class LibGit2Odb:
     def close(self) -> None:
         """See `ObjectReader.close`."""
         self._git.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

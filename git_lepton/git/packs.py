@@ -22,9 +22,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from git_lepton.closing import Closing
 from git_lepton.errors import FrameError
 from git_lepton.git.catfile import CatFile
 from git_lepton.git.objectid import Buffer, check_oid, missing_object
@@ -135,7 +135,7 @@ def _read_stored(fd: int, start: int, size: int) -> bytearray | None:
     return content if heads == full + struct.pack("<BHH", 1, last, last ^ 0xFFFF) else None
 
 
-class PackReader:
+class PackReader(Closing):
     """An `ObjectReader` over packs; see the module's text."""
 
     def __init__(self, repo: Repo) -> None:
@@ -196,14 +196,6 @@ class PackReader:
         with self._lock:
             self._packs, self._order, self._opened = {}, [], 0
         self._git.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _search(self, oid: Oid) -> tuple[_Pack, io.FileIO, int] | None:
         """The pack that holds `oid`, open, and where; looks at the folders again before it says None."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
+from git_lepton.closing import Closing
 from git_lepton.errors import CorruptError, FrameError, MissingError
 from git_lepton.git.objectid import parse_commit, parse_tree
 from git_lepton.git.objects import ObjectReader, open_reader
@@ -30,7 +30,7 @@ LOOKUP_FILE: Final = "lookup.sqlite"
 _KEPT_INDEXES: Final = 16
 
 
-class Catalog:
+class Catalog(Closing):
     """Knows what is stored in one repository. To be used from one thread."""
 
     def __init__(
@@ -139,14 +139,6 @@ class Catalog:
             if opened is not None:
                 opened.close()
         self.__dict__.pop("chunks", None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _checked(digest: Hash, read: Callable[[bytes], Index], data: bytes) -> Index:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
+from git_lepton.closing import Closing
 from git_lepton.errors import ChangedError
 
 
@@ -34,7 +34,7 @@ def _shorter() -> ChangedError:
     return ChangedError("the file became shorter while it was read", hint="add it again when it is complete")
 
 
-class FileSource:
+class FileSource(Closing):
     """A file on disk, held open; its size is taken once."""
 
     def __init__(self, file: Path | int) -> None:
@@ -67,14 +67,6 @@ class FileSource:
         """Release the descriptor; a map lives until its last view is gone."""
         self._map = None
         os.close(self._fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class BytesSource:
