@@ -102,6 +102,9 @@ def _is_opaque(item: FilePair, tensors: tuple[TensorChange, ...], known: tuple[F
         return True
     if item.equal or len(sides) < 2 or known or sides[0].other_hash == sides[1].other_hash:
         return False
+    old, new = ({tensor.name for tensor in manifest.tensors} for manifest in sides)
+    if old != new:
+        return False  # also by a tensor that another file has now
     if sides[1].format in _ARCHIVES:
         return not tensors
     return all(change.kind == "changed" and change.before and change.before.name == change.name for change in tensors)

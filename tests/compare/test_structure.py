@@ -143,6 +143,15 @@ def test_resharded_with_a_change(tmp_path: Path) -> None:
     assert sum(c.before is not None and c.after is not None and c.before.hash != c.after.hash for c in moved) == 6
 
 
+def test_a_tensor_that_went_to_another_shard_explains_both_headers(tmp_path: Path) -> None:
+    one, two = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    before = {one: saved({"a": tensor(1, 8), "b": tensor(2, 8)}), two: saved({"c": tensor(3, 8)})}
+    after = {one: saved({"a": tensor(1, 8)}), two: saved({"b": tensor(2, 8), "c": tensor(3, 8)})}
+    found = compared(tmp_path, before, after)
+    assert [file.opaque for file in found.files] == [False, False]
+    assert found.summary == "resharded into 2 files: no value changed"
+
+
 def test_only_unrelated_files_keep_their_tensors_apart(tmp_path: Path) -> None:
     """The same bytes that leave one model and come to another in another folder did not move."""
     shared = tensor(1, 8)
