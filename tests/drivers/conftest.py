@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
+import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,13 +83,13 @@ class Work:
 
 
 @pytest.fixture
-def program(tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def program(
+    tmp_path: Path, env: dict[str, str], quick_program: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
     """The environment, with a `git-lepton` on PATH, and the filter installed for the user."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    shim = folder / "git-lepton"
-    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m git_lepton "$@"\n')
-    shim.chmod(0o755)
+    shutil.copy(quick_program, folder)
     added = {"PATH": f"{folder}{os.pathsep}{env['PATH']}", "PYTHONPATH": str(ROOT), "GIT_ALLOW_PROTOCOL": "file"}
     for name, value in added.items():
         monkeypatch.setenv(name, value)
