@@ -17,6 +17,7 @@ from git_lepton.config.values import ModelSettings
 from git_lepton.drivers.gating import Gating, Judged
 from git_lepton.drivers.partial import bring_blobs
 from git_lepton.drivers.planning import Plan
+from git_lepton.drivers.recordcheck import Fault, differences, same_losses
 from git_lepton.errors import (
     EXIT_GATE_FAILED,
     EXIT_INCONCLUSIVE,
@@ -24,6 +25,7 @@ from git_lepton.errors import (
     EXIT_NOT_MEASURED,
     EXIT_OK,
     EXIT_REFUSED,
+    LeptonError,
     UsageError,
 )
 from git_lepton.gate import policy
@@ -37,7 +39,7 @@ from git_lepton.record import locating, provenance
 from git_lepton.record.globs import matcher
 from git_lepton.record.locating import Part
 from git_lepton.record.record import FOLDER
-from git_lepton.record.values import Outcome, Record, Variant
+from git_lepton.record.values import Origins, Record, Variant
 from git_lepton.store.store import Store
 from git_lepton.values import Hash, Oid
 
@@ -53,16 +55,6 @@ _ALWAYS: Final = (FILE_NAME, FOLDER)
 _SHORT: Final = 10
 _LOOK_BACK: Final = 20
 """Commits that changed a model and are looked at for the one that a record was judged against."""
-_CLOSE: Final = 1e-4
-"""How far a figure without bounds may lie from the recorded one, by its size."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something about a record that must not be: one sentence, and the exit code that it means."""
-
-    text: str
-    code: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +198,7 @@ class RangeJudge:
             variants=held.variant if held else None,
         )
         if held is not None:
+            faults += self._origin_faults(held)
             faults += self._measured_faults(held, own, plan, judged)
             faults += self._rebuilt_faults(held, own) if self._rebuild else ()
         return RangeFinding(new.name, changes, tuple(faults), judged, self._accept)
@@ -260,6 +253,22 @@ class RangeJudge:
         elif plan.fault:
             yield Fault(f"its record does not hold: {plan.fault}", EXIT_REFUSED)
 
+    def _origin_faults(self, record: Record) -> Iterator[Fault]:
+        """Where the provenance is not that of the time when the model's files last changed."""
+        before, _ = self._planner.record_at(record.model, self._before)
+        if before is not None and before.bundle == record.bundle:
+            if before.origins not in (record.origins, Origins()):
+                yield Fault("its provenance is another one than before, and its files are the same", EXIT_REFUSED)
+            return
+        settings = self._planner.config_at(self.after).models[record.model]
+        for commit in (self.after, *self._changing(settings)):
+            try:
+                if replace(self._planner.origins(settings, commit), merged=record.origins.merged) == record.origins:
+                    return
+            except LeptonError:
+                continue  # a partial clone has not what the files were then
+        yield Fault("its provenance is that of no commit that changed its files (a squash, or an edit)", EXIT_OK)
+
     def _measured_faults(self, record: Record, own: Plan, plan: Plan, judged: Judged) -> Iterator[Fault]:
         """Where a record says something else than what is measured now."""
         measured = judged.record
@@ -267,10 +276,10 @@ class RangeJudge:
         if not same_question or _bundle_of(record) != _bundle_of(measured):
             anchored = self._anchored(record, own)
             if anchored is None:
-                yield from _differences(record, measured, verdicts=False)
+                yield from differences(record, measured, baseline=False)
                 return
             measured = self._gating.judge(anchored, origins=record.origins, variants=record.variant).record
-        yield from _differences(record, measured, verdicts=True)
+        yield from differences(record, measured)
 
     def _anchored(self, record: Record, own: Plan) -> Plan | None:
         """The plan with the baseline that the record names; None where that cannot be found any more."""
@@ -294,8 +303,12 @@ class RangeJudge:
         """Where building a variant again, by the same tools, gives other bytes."""
         for variant in record.variant:
             again = self._gating.build(plan, variant.recipe)
-            if (again.version, again.tools) == (variant.version, variant.tools) and not _same_bytes(again, variant):
+            if (again.version, again.tools) != (variant.version, variant.tools):
+                continue
+            if not _same_bytes(again, variant):
                 yield Fault(f"variant {variant.recipe}: building it again gives other bytes", EXIT_REFUSED)
+            elif not same_losses(again, variant):
+                yield Fault(f"variant {variant.recipe}: its tensors lose something else", EXIT_REFUSED)
 
 
 def _needed(models: Sequence[ModelSettings]) -> Callable[[str], bool]:
@@ -323,47 +336,3 @@ def _same_bytes(one: Variant, two: Variant) -> bool:
 
 def _digest(examples: Part | DataFile) -> str:
     return examples.file.blake3 if isinstance(examples, Part) else examples.blake3
-
-
-def _differences(record: Record, measured: Record, *, verdicts: bool) -> Iterator[Fault]:
-    """Outcomes that a record has otherwise than they were measured. Time and memory belong to their host."""
-    now = {(found.gate, found.variant): found for found in measured.outcome}
-    then = {(found.gate, found.variant): found for found in record.outcome}
-    for key in [key for key in now if key not in then]:
-        yield Fault(f"its record says nothing about gate {_named(key)}", EXIT_REFUSED)
-    for key, old in then.items():
-        new = now.get(key)
-        if new is None:
-            if verdicts:
-                yield Fault(f"its record tells of gate {_named(key)}, which does not exist", EXIT_REFUSED)
-        elif old.verdict != "pending" and new.verdict != "not-measured":
-            yield from _difference(_named(key), old, new, verdicts=verdicts)
-    sizes = {(b.kind, b.variant): b.value for b in measured.budget if b.kind == "size_bytes"}
-    for budget in record.budget:
-        if sizes.get((budget.kind, budget.variant), budget.value) != budget.value:
-            yield Fault(f"its record has another size for {budget.variant or 'the model'}", EXIT_REFUSED)
-
-
-def _difference(name: str, old: Outcome, new: Outcome, *, verdicts: bool) -> Iterator[Fault]:
-    if old.figure is not None and new.figure is not None and not _close(old, new):
-        yield Fault(
-            f"its record has {old.figure.value} for gate {name}, and {new.figure.value} was measured now", EXIT_REFUSED
-        )
-    elif verdicts and old.verdict != new.verdict:
-        yield Fault(f"its record says {old.verdict} for gate {name}, and the verdict is {new.verdict}", EXIT_REFUSED)
-
-
-def _close(old: Outcome, new: Outcome) -> bool:
-    """Whether two figures may be of one model: within the bounds of what was measured now."""
-    assert old.figure is not None
-    assert new.figure is not None
-    one, two = old.figure.value, new.figure.value
-    if one is None or two is None:
-        return one == two
-    low, high = new.figure.low, new.figure.high
-    room = (high - low) / 2 if low is not None and high is not None else 0.0
-    return abs(one - two) <= max(room, _CLOSE * max(1.0, abs(two)))
-
-
-def _named(key: tuple[str, str]) -> str:
-    return f"{key[0]} of {key[1]}" if key[1] else key[0]

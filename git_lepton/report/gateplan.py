@@ -86,6 +86,7 @@ def range_text(
     changes: Sequence[PolicyChange],
     faults: Sequence[str],
     *,
+    mend: bool,
     judged: str,
     why: Sequence[str],
     unchanged: bool,
@@ -98,6 +99,7 @@ def range_text(
         model: its name.
         changes: of its rules.
         faults: of its record.
+        mend: the record has to be made anew.
         judged: the table; empty when nothing was judged.
         why: lines that tell why it is refused.
         unchanged: the range does nothing to it.
@@ -112,7 +114,7 @@ def range_text(
     if not accepted and any(change.loosened for change in changes):
         lines.append("    the old rules count until somebody who agrees says --accept-policy")
     lines += [f"  record: {safe(fault)}" for fault in faults]
-    if faults:
+    if mend:
         lines.append(f"    to make it anew: git lepton gate {safe(model)} --record && git commit")
     lines.append(f"  {safe(model)}: {_ANSWERS.get(code, f'exit {code}')}")
     return "\n".join(lines)

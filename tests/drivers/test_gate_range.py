@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,64 @@ def test_a_record_edited_by_hand_is_refused(judged: Work, old: bytes, new: bytes
     found = ci(judged)
     assert found.exit_code == 5
     assert message in faults(found)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        (rb"baseline = [\d.]+", "figure baseline"),
+        (rb"drop = [\d.-]+", "figure drop"),
+        (rb"agreement = [\d.]+", "likeness agreement"),
+        (rb" n = \d+", "figure n"),
+        (rb"recall = [\d.]+", "classes 0 recall"),
+        (rb"calibration_error = [\d.]+", "calibration_error"),
+        (rb'reason = "accuracy [\d.]+', "reason"),
+        (rb'limits = "min [\d.]+', "limits"),
+    ],
+)
+def test_every_figure_of_a_record_is_compared(judged: Work, pattern: bytes, message: str) -> None:
+    def other(found: re.Match[bytes]) -> bytes:
+        head, space, number = found[0].rpartition(b" ")
+        return head + space + (b"%d" % (int(number) + 1) if number.isdigit() else b"0.25")
+
+    text = judged.read(RECORD)
+    edited = re.sub(pattern, other, text, count=1)
+    assert edited != text
+    past_the_hooks(judged, record=edited)
+    found = ci(judged)
+    assert (found.exit_code, message in faults(found)) == (5, True), faults(found)
+
+
+def test_a_record_whose_baseline_is_gone_is_checked_by_itself(judged: Work) -> None:
+    """As after a squash: what needs the baseline is told of and not compared."""
+    text = judged.read(RECORD)
+    anchor = seen(judged).record.anchor
+    assert anchor is not None
+    assert anchor.bundle is not None
+    gone = text.replace(anchor.bundle.encode(), b"0" * 64)
+    past_the_hooks(judged, record=gone.replace(b"baseline = 1.0", b"baseline = 0.9", 1))
+    found = ci(judged)
+    assert (found.exit_code, "not in the history" in faults(found)) == (0, True), faults(found)
+    past_the_hooks(judged, record=gone.replace(b"recall = 1.0", b"recall = 0.9", 1))
+    assert "classes 0 recall" in faults(ci(judged))
+
+
+def test_provenance_is_that_of_the_commit_of_the_files(judged: Work) -> None:
+    rules = WITH_VARIANT.replace(b"[[model.m.gate]]", b'provenance = { code = "code.py" }\n[[model.m.gate]]', 1)
+    judged.write("lepton.toml", rules)
+    judged.write(MODEL, onnx_bytes(3))
+    judged.git("commit", "-qam", "three")
+    judged.commit("code", {"code.py": b"a = 5\n"})
+    assert faults(ci(judged, "HEAD~2..HEAD")) == ""
+    record = seen(judged).record
+    text = judged.read(RECORD)
+    edited = text.replace(record.origins.code["code.py"].encode(), b"0" * 64)
+    assert edited != text
+    past_the_hooks(judged, record=edited)
+    found = ci(judged)
+    assert (found.exit_code, "another one than before" in faults(found)) == (5, True)
+    found = ci(judged, "HEAD~3..HEAD")
+    assert (found.exit_code, "of no commit" in faults(found)) == (0, True)
 
 
 def test_a_loosened_rule_is_a_line_of_its_own_and_does_not_count(judged: Work) -> None:
