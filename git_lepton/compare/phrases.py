@@ -201,9 +201,9 @@ def _everything(tuned: Sequence[TensorChange], comparable: int) -> str:
 
 
 def _middle(tuned: Iterable[TensorChange]) -> float | None:
-    """The median of the relative distances; None without numbers."""
+    """The relative distance that at least half of them have, the lower of two; None without numbers."""
     distances = [c.numbers.relative_l2 for c in tuned if c.numbers and math.isfinite(c.numbers.relative_l2)]
-    return sorted(distances)[len(distances) // 2] if distances else None
+    return sorted(distances)[(len(distances) - 1) // 2] if distances else None
 
 
 def _percent(share: float) -> str:
