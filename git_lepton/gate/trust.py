@@ -145,11 +145,6 @@ def work_tree_reader(repo: Repo) -> Reader:
     return read
 
 
-def is_trusted(repo: Repo, found: Iterable[Runnable]) -> bool:
-    """Whether all of them may run in this clone; nothing to run is trusted."""
-    return not untrusted(repo, found)
-
-
 def untrusted(repo: Repo, found: Iterable[Runnable]) -> tuple[Runnable, ...]:
     """Those that nobody has allowed."""
     wanted = tuple(found)

@@ -49,7 +49,6 @@ class _Pack:
 
     def __init__(self, base: Path, oid_size: int) -> None:
         self._path = base.with_suffix(".pack")
-        self._oid_size = oid_size
         self.index = PackIndex(_load(base.with_suffix(".idx")), oid_size)
         self.file: io.FileIO | None = None
 

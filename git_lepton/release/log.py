@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from git_lepton.errors import CorruptError, FrameError, VerificationError
+from git_lepton.errors import CorruptError, FrameError
 from git_lepton.git.objectid import BLOB_MODE, TreeEntry, encode_tree, hash_object, parse_commit, parse_tree
 from git_lepton.git.objects import ObjectReader
 from git_lepton.git.repo import Repo
@@ -60,14 +60,6 @@ def append(repo: Repo, objects: ObjectReader, tag: Oid, previous: Oid | None) ->
     parent = ("-p", previous) if previous else ()
     done = repo.git("commit-tree", *parent, "-F", "-", written, input=os.fsencode(move.subject + "\n"))
     return Oid(done.stdout.decode("ascii").strip())
-
-
-def read_tag(objects: ObjectReader, oid: Oid) -> TagObject:
-    """The tag object `oid`. Raises VerificationError when it is none."""
-    kind, content = objects.read(oid)
-    if kind != "tag":
-        raise VerificationError(f"{oid} is a {kind}, not an annotated tag", reason="malformed")
-    return parse_tag(bytes(content))
 
 
 def read(repo: Repo, objects: ObjectReader, tip: Oid) -> Iterator[LogEntry]:

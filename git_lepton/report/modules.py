@@ -35,7 +35,6 @@ class Row:
         label: the part of the name that the rows above do not have.
         changes: what it stands for; one for a tensor.
         tensor: it is one tensor, not a layer.
-        left_out: it stands for rows that were left out, `label` tells how many.
         relative: norm of the difference by the norm before, over all of `changes`; None for a heading and without
             numbers.
     """
@@ -44,7 +43,6 @@ class Row:
     label: str
     changes: tuple[TensorChange, ...]
     tensor: bool = False
-    left_out: bool = False
     relative: float | None = None
 
 
@@ -100,7 +98,7 @@ def _below(node: _Node, depth: int, everything: bool, open_layers: bool) -> Iter
             yield from _below(inner, depth + 1, everything, open_layers)
     if rest := children[shown:]:
         changes = tuple(change for _, child in rest for change in _changes(child))
-        yield Row(depth, f"{len(rest):,} more", changes, left_out=True, relative=relative_l2(changes))
+        yield Row(depth, f"{len(rest):,} more", changes, relative=relative_l2(changes))
 
 
 def _joined(part: str, node: _Node) -> tuple[str, _Node]:

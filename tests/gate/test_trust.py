@@ -95,7 +95,7 @@ def test_files_that_a_command_names(repo: Repo, top: Path, command: str, reached
 
 def test_nothing_to_run_is_trusted(repo: Repo) -> None:
     assert found(repo, '[model.m]\nmain = "m"\n[[model.m.gate]]\nname = "a"\ndata = "d.npz"') == ()
-    assert trust.is_trusted(repo, ())
+    assert not trust.untrusted(repo, ())
     trust.require(repo, ())
     assert not (repo.lepton_dir / trust.FILE_NAME).exists()
 
@@ -111,13 +111,13 @@ def test_allowed_until_a_file_changes(repo: Repo, top: Path) -> None:
     trust.require(repo, found(repo))
     for name, text in FILES.items():
         (top / name).write_text(text + "# more\n")
-        assert trust.is_trusted(repo, found(repo)) is (name == "unrelated.py"), name
+        assert (not trust.untrusted(repo, found(repo))) is (name == "unrelated.py"), name
         (top / name).write_text(text)
     (top / "tools/json.py").write_text("")  # stands before the library's own
-    assert not trust.is_trusted(repo, found(repo))
+    assert trust.untrusted(repo, found(repo))
     (top / "tools/json.py").unlink()
-    assert trust.is_trusted(repo, found(repo))
-    assert not trust.is_trusted(repo, found(repo, TOML.replace("tail", "tee")))
+    assert not trust.untrusted(repo, found(repo))
+    assert trust.untrusted(repo, found(repo, TOML.replace("tail", "tee")))
 
 
 def test_what_was_allowed_stays_when_another_gate_comes(repo: Repo, top: Path) -> None:
@@ -136,7 +136,7 @@ def test_revoke(repo: Repo, top: Path) -> None:
     assert trust.revoke(repo, found(repo)[:1]) == 1
     assert trust.untrusted(repo, found(repo)) == found(repo)[:1]
     assert (trust.revoke(repo), trust.revoke(repo)) == (1, 0)
-    assert not trust.is_trusted(repo, found(repo))
+    assert trust.untrusted(repo, found(repo))
 
 
 def test_the_list_is_private_shared_by_work_trees_and_not_cloned(repo: Repo, top: Path, tmp_path: Path) -> None:
@@ -146,25 +146,25 @@ def test_the_list_is_private_shared_by_work_trees_and_not_cloned(repo: Repo, top
     assert (repo.lepton_dir / trust.FILE_NAME).stat().st_mode & 0o777 == 0o600
     git(top, "worktree", "add", "-q", str(tmp_path / "other"))
     other = discover(tmp_path / "other")
-    assert trust.is_trusted(other, found(other))
+    assert not trust.untrusted(other, found(other))
     git(top, "clone", "-q", str(top), str(tmp_path / "clone"))
     clone = discover(tmp_path / "clone")
-    assert not trust.is_trusted(clone, found(clone))
+    assert trust.untrusted(clone, found(clone))
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\0\n", b"yes to all\n", b"0" * 64 + b"\n", b"*\n"])
 def test_a_damaged_list_allows_nothing(repo: Repo, top: Path, content: bytes) -> None:
     repo.lepton_dir.mkdir(parents=True, exist_ok=True)
     (repo.lepton_dir / trust.FILE_NAME).write_bytes(content)
-    assert not trust.is_trusted(repo, found(repo))
+    assert trust.untrusted(repo, found(repo))
     trust.allow(repo, found(repo))
-    assert trust.is_trusted(repo, found(repo))
+    assert not trust.untrusted(repo, found(repo))
 
 
 def test_a_line_end_in_a_command_is_one_line_of_the_list(repo: Repo, top: Path) -> None:
     evil = found(repo, of("x\n" + found(repo)[0].hash + " 2026-01-01 y"))
     trust.allow(repo, evil)
-    assert not trust.is_trusted(repo, found(repo))
+    assert trust.untrusted(repo, found(repo))
     assert (repo.lepton_dir / trust.FILE_NAME).read_text().count("\n") == 1
 
 
