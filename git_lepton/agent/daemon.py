@@ -69,6 +69,7 @@ class Daemon:
             RaceLostError: another agent has the state folder.
         """
         self.engine.start()
+        self.engine.announce()
         services = (self._control, *self.services)
         started: list[Service] = []
         try:

@@ -12,13 +12,13 @@ from contextlib import suppress
 from typing import Final
 
 from git_lepton import atomic
-from git_lepton.agent.events import Event, Observer, Polled, PollFailed
+from git_lepton.agent.events import Event, Observer, Polled, PollFailed, Started
 from git_lepton.agent.failures import poll_reason, sentence
 from git_lepton.agent.follower import Follower
 from git_lepton.agent.mirror import Mirror
 from git_lepton.agent.settings import Settings
 from git_lepton.agent.values import AgentStatus
-from git_lepton.errors import LeptonError, UsageError
+from git_lepton.errors import LeptonError, RaceLostError, UsageError
 from git_lepton.values import Hash, Oid
 
 LOCK: Final = "agent.lock"
@@ -39,7 +39,6 @@ class Engine:
         }
         self.last_poll = 0.0
         self.last_success = 0.0
-        self.reachable = True
         self._lock = atomic.Lock(settings.state / LOCK, timeout=LOCK_SECONDS)
 
     def start(self) -> None:
@@ -49,25 +48,40 @@ class Engine:
             RaceLostError: another agent has the folder.
         """
         self.settings.state.mkdir(parents=True, exist_ok=True)
-        self._lock.acquire()
+        try:
+            self._lock.acquire()
+        except RaceLostError as error:
+            raise RaceLostError(
+                f"an agent uses {self.settings.state} already: {error.message}",
+                hint="git lepton agent status tells what it does; another agent needs a state folder of its own",
+            ) from error
         for follower in self.followers.values():
             follower.start()
+
+    def announce(self) -> None:
+        """Tell what serves as an agent begins that is to follow channels."""
+        for name, follower in self.followers.items():
+            self._emit(Started(name, follower.memory.active))
 
     def close(self) -> None:
         """Give the state folder back."""
         self._lock.release()
 
     def poll(self) -> bool:
-        """Ask the remote once, and follow what it answers; returns whether it answered. Raises nothing."""
+        """Ask the remote once, and follow what it answers; returns whether it answered. Raises nothing.
+
+        Whether what serves is still in place is looked at first: a remote that is gone is no reason to go without.
+        """
         began = time.monotonic()
         self.last_poll = time.time()
         followers = [f for f in self.followers.values() if not f.memory.suspended]
+        for follower in followers:
+            follower.heal()
         try:
             answers = self.mirror.ask((f.follow.model, f.follow.channel) for f in followers)
         except Exception as error:  # an agent outlives whatever its remote does
             self._poll_failed(error)
             return False
-        self.reachable = True
         self.last_success = time.time()
         self._emit(Polled(time.monotonic() - began))
         for follower in followers:
@@ -109,7 +123,6 @@ class Engine:
             observer.notice(event)
 
     def _poll_failed(self, error: Exception) -> None:
-        self.reachable = False
         self._emit(PollFailed("", poll_reason(error), sentence(error)))
 
     def _compact(self) -> None:

@@ -70,6 +70,14 @@ SWAP_REASONS: Final[tuple[SwapReason, ...]] = get_args(SwapReason)
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """An agent that follows channels has begun. `release`: what serves, None for nothing yet."""
+
+    name: str
+    release: Release | None
+
+
+@dataclass(frozen=True, slots=True)
 class Polled:
     """The remote answered. `seconds`: how long that took."""
 
@@ -160,7 +168,8 @@ class SuspensionChanged:
 
 
 Event = (
-    Polled
+    Started
+    | Polled
     | PollFailed
     | Refused
     | Accepted

@@ -24,8 +24,10 @@ _CONTENT: Final = (CorruptError, FrameError, FormatError, ManifestError, Verific
 
 
 def sentence(error: Exception) -> str:
-    """What a person is told."""
-    return error.message if isinstance(error, LeptonError) else f"{type(error).__name__}: {error}"
+    """What a person is told: what is wrong, and of content and tags also what to do."""
+    if not isinstance(error, LeptonError):
+        return f"{type(error).__name__}: {error}"
+    return f"{error.message} ({error.hint})" if error.hint and isinstance(error, _CONTENT) else error.message
 
 
 def reason_of(error: Exception) -> VerificationReason:

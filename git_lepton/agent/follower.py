@@ -99,22 +99,34 @@ class Follower:
         if active is None:
             return
         self.last_swap = active.since
-        if not self.releases.is_whole(active, deep=True):
-            self._repair(active)
-        elif self.releases.current() != active.bundle:
-            self.releases.point(active.bundle)
+        self._keep_in_place(active, deep=True)
         # The channel's tag is looked at again: settings may have changed, and what was wrong may be right now.
         self.memory = replace(self.memory, settled=None)
         if self.memory.watching and self.follow.watch is not None and self.memory.active is not None:
             self._watching = Watching(self.follow, self.memory.active, time.monotonic())
 
-    def _repair(self, release: Release) -> None:
-        """Files of the release that serves are gone or damaged: from the mirror, else an older release."""
+    def heal(self) -> None:
+        """See that what serves is where it was put: somebody may have deleted files, or the link. Raises nothing."""
+        active = self.memory.active
+        if active is None or self.memory.suspended or self._broken:
+            return
+        try:
+            self._keep_in_place(active, deep=False)
+        except Exception as error:  # as in `start`
+            self._note_failure(error, "repair", active.seq)
+        self._rest()
+
+    def _keep_in_place(self, release: Release, *, deep: bool) -> None:
+        """The release that serves is made again where it is gone or damaged; if that cannot be, an older one serves."""
+        whole = self.releases.is_whole(release, deep=deep)
+        if whole and self.releases.current() == release.bundle:
+            return
         began = time.monotonic()
         try:
-            self._become("materialising")
-            with self._mirror.store() as store:
-                self._build(store, release)
+            if not whole:
+                self._become("materialising")
+                with self._mirror.store() as store:
+                    self._build(store, release)
             self.releases.point(release.bundle)
             self._emit(Swapped(self.follow.name, "repair", release, time.monotonic() - began))
         except (LeptonError, OSError) as error:
@@ -140,9 +152,6 @@ class Follower:
             self._absent, self.problem = False, ""
         if oid != self._seen:
             self._seen, self._tries, self._retry_at, self._refusal = oid, 0, 0.0, None
-        active = self.memory.active
-        if active is not None and not self.releases.is_whole(active, deep=False):
-            self._repair(active)
         failed = self.memory.failed
         if oid == self.memory.settled or (failed is not None and failed.tag == oid):
             self._check_expiry()
@@ -435,7 +444,7 @@ class Follower:
         """The tag could not be had, or must not be followed."""
         self.problem = sentence(error)
         if isinstance(error, VerificationError):
-            self._refusal = Refused(self.follow.name, reason_of(error), error.message, self.memory.floor)
+            self._refusal = Refused(self.follow.name, reason_of(error), self.problem, self.memory.floor)
             self._emit(self._refusal)
         else:
             self._emit(PollFailed(self.follow.name, poll_reason(error), self.problem))

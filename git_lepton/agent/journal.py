@@ -12,12 +12,14 @@ from git_lepton.agent.events import (
     Polled,
     PollFailed,
     Refused,
+    Started,
     StateChanged,
     SuspensionChanged,
     SwapFailed,
     Swapped,
     Watched,
 )
+from git_lepton.agent.values import Release
 from git_lepton.report.table import safe
 
 _WHOLE: Final = "remote"
@@ -48,6 +50,8 @@ class Journal:
 
 def _line(event: Event) -> str | None:
     match event:
+        case Started(release=old):
+            return f"{_title(old)} serves, move {old.seq}, as it did before" if old else "nothing serves yet"
         case PollFailed(reason=reason, message=message):
             return f"poll failed ({reason}): {message}"
         case Refused(reason=reason, message=message):
@@ -57,8 +61,7 @@ def _line(event: Event) -> str | None:
         case Fetched(bytes=count, seconds=seconds):
             return f"fetched {count} bytes in {seconds:.2f} s"
         case Swapped(trigger=trigger, release=release, seconds=seconds):
-            what = release.version or release.bundle[:12]
-            return f"{trigger}: {what} serves, move {release.seq}, after {seconds:.2f} s"
+            return f"{trigger}: {_title(release)} serves, move {release.seq}, after {seconds:.2f} s"
         case SwapFailed(reason="manual", seq=seq):
             return f"move {seq} is taken back by hand"
         case SwapFailed(reason="watch", message=message, seq=seq):
@@ -71,3 +74,7 @@ def _line(event: Event) -> str | None:
             return "suspended" if suspended else "resumed"
         case Polled() | StateChanged():
             return None
+
+
+def _title(release: Release) -> str:
+    return release.version or release.bundle[:12]

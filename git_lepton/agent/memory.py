@@ -77,7 +77,8 @@ class MemoryFile:
             return from_plain(Memory, table)
         except (ValueError, RecursionError, FrameError) as error:
             raise CorruptError(
-                f"{self.path} is damaged: {error}", hint="look at the release that serves, then: reset-floor"
+                f"{self.path} is damaged: {error}",
+                hint=f"look at the release that serves, then: git lepton agent reset-floor {self.path.parent.name}",
             ) from error
 
     def save(self, memory: Memory) -> None:

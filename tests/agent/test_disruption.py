@@ -130,6 +130,8 @@ def test_sigterm_ends_it_cleanly(serving: World) -> None:
         eventually((serving.top / "state" / "control.sock").exists)
         process.terminate()
         assert process.wait(10) == 0
+        assert process.stderr is not None
+        assert process.stderr.readline() == "digits: 1.0.0 serves, move 1, as it did before\n"
     assert not (serving.top / "state" / "control.sock").exists()
 
 
@@ -142,7 +144,7 @@ def test_administration_of_a_running_agent(serving: World) -> None:
         assert status["running"]
         assert status["models"][0]["release"]["version"] == "2.0.0"
         second = agent(config, "run")
-        assert second.returncode == 4, second.stderr
+        assert (second.returncode, "git lepton agent status" in second.stderr) == (4, True), second.stderr
         done = agent(config, "rollback", "digits")
         assert done.stdout == "digits: 1.0.0 serves\n"
         assert serving.tokenizer() == files(1)[TOKENIZER]

@@ -162,10 +162,30 @@ def test_outside_the_ring_the_newest_move_for_us_is_kept(serving: World) -> None
 
 def test_a_release_whose_files_were_deleted_is_made_again(serving: World) -> None:
     serving.remote.rename(serving.top / "gone")
-    engine, _ = serving.engine()
+    engine, seen = serving.engine()
     (serving.served() / "model.safetensors").unlink()
-    engine.follower("digits").consider(engine.follower("digits").memory.floor_tag)
+    assert not engine.poll(), "the remote is not needed for this"
     assert (serving.served() / "model.safetensors").read_bytes() == files(1)["model.safetensors"]
+    (serving.top / "srv" / "digits" / "current").unlink()
+    engine.poll()
+    assert serving.tokenizer() == files(1)[TOKENIZER]
+    engine.poll()
+    assert [swap.trigger for swap in seen.swaps()] == ["repair", "repair"]
+    engine.close()
+
+
+def test_a_damaged_memory_is_told_with_what_to_do_and_what_serves_goes_on(serving: World) -> None:
+    memory = serving.top / "state" / "models" / "digits" / "memory.json"
+    memory.write_bytes(b"{")
+    engine, _ = serving.engine()
+    engine.poll()
+    assert serving.tokenizer() == files(1)[TOKENIZER]
+    assert "git lepton agent reset-floor digits" in one(engine).problem
+    assert not one(engine).ready
+    engine.follower("digits").reset_floor()
+    engine.poll()
+    assert one(engine).ready
+    assert memory.with_suffix(".damaged").exists()
     engine.close()
 
 
