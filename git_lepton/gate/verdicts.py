@@ -22,7 +22,7 @@ from git_lepton.git.objects import ObjectReader
 from git_lepton.git.refs import Transaction, read_ref
 from git_lepton.git.remote import fetch_refs, ls_remote, push
 from git_lepton.git.repo import Repo
-from git_lepton.record.plain import from_plain, to_plain
+from git_lepton.record.plain import from_json, to_plain
 from git_lepton.record.values import Outcome, Verdict
 from git_lepton.values import Hash, Oid
 
@@ -82,15 +82,7 @@ def parse(data: bytes) -> GateVerdict:
     Raises:
         FrameError: it is no verdict of this version.
     """
-    if len(data) > MAX_BYTES:
-        raise FrameError(f"a verdict of {len(data)} bytes is larger than {MAX_BYTES} allows")
-    try:
-        table = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise FrameError("a verdict is not JSON") from error
-    if not isinstance(table, dict) or table.pop("schema", None) != SCHEMA:
-        raise FrameError(f"not a verdict of the schema {SCHEMA}")
-    return from_plain(GateVerdict, table)
+    return from_json(GateVerdict, data, "a verdict", schema=SCHEMA, limit=MAX_BYTES)
 
 
 def write(repo: Repo, verdicts: Iterable[GateVerdict]) -> dict[str, Oid]:

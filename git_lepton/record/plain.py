@@ -9,6 +9,7 @@ an unknown key, a missing one, another type, or text that is no hash is an error
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import types
 from collections.abc import Hashable, Mapping
@@ -66,6 +67,23 @@ def from_plain(cls: type[T], table: object, where: str = "") -> T:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise FrameError(f"{_name(where, name)} is missing")
     return cls(**values)
+
+
+def from_json(cls: type[T], data: bytes, noun: str, *, schema: str, limit: int) -> T:
+    """Read a JSON document of at most `limit` bytes whose table also says its `schema`.
+
+    Raises:
+        FrameError: calling the document by its noun ("a verdict"); nothing else for any input.
+    """
+    if len(data) > limit:
+        raise FrameError(f"{noun} of {len(data)} bytes is larger than {limit} allows")
+    try:
+        table = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FrameError(f"{noun} is not JSON") from error
+    if not isinstance(table, dict) or table.pop("schema", None) != schema:
+        raise FrameError(f"not {noun} of the schema {schema}")
+    return from_plain(cls, table)
 
 
 @cache

@@ -21,7 +21,7 @@ from git_lepton.git.objects import ObjectReader
 from git_lepton.git.refs import list_refs
 from git_lepton.git.remote import ls_remote, push
 from git_lepton.git.repo import Repo
-from git_lepton.record.plain import from_plain, to_plain
+from git_lepton.record.plain import from_json, to_plain
 from git_lepton.release import channels
 from git_lepton.release.channels import MIRROR, mirror
 from git_lepton.release.names import check_name
@@ -108,15 +108,7 @@ def parse(data: bytes) -> StatusReport:
     Raises:
         FrameError: saying what is wrong; nothing else for any input.
     """
-    if len(data) > MAX_BYTES:
-        raise FrameError(f"a status of {len(data)} bytes is larger than {MAX_BYTES}")
-    try:
-        table = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise FrameError("a status is not JSON") from error
-    if not isinstance(table, dict) or table.pop("schema", None) != SCHEMA:
-        raise FrameError(f"not a status of the schema {SCHEMA}")
-    report = from_plain(StatusReport, table)
+    report = from_json(StatusReport, data, "a status", schema=SCHEMA, limit=MAX_BYTES)
     try:
         ref_of(report.model, report.channel, report.agent)
     except UsageError as error:

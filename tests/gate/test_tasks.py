@@ -80,8 +80,12 @@ def test_every_message_survives(message: Any) -> None:
 )
 def test_anything_else_is_refused(value: object) -> None:
     for kind in (Event, GateOutcome, Job):
-        with pytest.raises(FrameError):
-            from_plain(kind, value)
+        try:
+            found = from_plain(kind, value)
+        except FrameError:
+            continue
+        assert isinstance(found, Event), "only the beginning of a task is as short as this"
+        assert (found.result, found.failed) == (None, None)
 
 
 def test_types_are_checked_all_the_way_down() -> None:
