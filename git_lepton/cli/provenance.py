@@ -46,6 +46,7 @@ def run(repo: Repo, *, rev: str, models: Sequence[str], check: bool, as_json: bo
     """Print what made each model; with `check`, 1 when something changed since."""
     rev_parse(repo, rev, kind="tree")
     found: dict[str, tuple[Record, list[OriginRow]]] = {}
+    stale = set()
     with Store(repo) as store:
         planner = Planner(repo, store)
         settings = planner.config_at(rev).models
@@ -57,11 +58,16 @@ def run(repo: Repo, *, rev: str, models: Sequence[str], check: bool, as_json: bo
                 raise FrameError(f"model {name} at {rev}: {fault}", hint="git lepton gate --record makes it")
             if record is not None:
                 found[name] = (record, compare(record.origins, planner.origins(settings[name], rev)))
+                now = planner.side("", rev, name)
+                if now is not None and now.located.bundle.hash != record.bundle:
+                    stale.add(name)
     changed = any(row.change != "same" for _, rows in found.values() for row in rows)
     unknown = [name for name, (record, _) in found.items() if record.origins == Origins()]
     if as_json:
-        fields: list[dict[str, Any]] = [provenance_fields(record, rows) for record, rows in found.values()]
+        fields: list[dict[str, Any]] = [
+            {**provenance_fields(record, rows), "current": name not in stale} for name, (record, rows) in found.items()
+        ]
         print_json("provenance", {"rev": rev, "changed": changed, "models": fields})
     else:
-        say(provenance_text(rev, found, unknown))
+        say(provenance_text(rev, found, unknown, stale))
     return EXIT_DIFFERS if check and changed else EXIT_OK

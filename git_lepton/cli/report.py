@@ -108,7 +108,7 @@ def review(repo: Repo, span: str, paths: Sequence[Path], wish: Wish, *, quiet: b
         after = at_revision(store, newer, chosen, name=names[1])
         comparison = compared(store, before, after, wish, bar)
         counts = added(store, _versions(before), _versions(after))
-        gates = _gates(store, older, newer, after)
+        gates = _gates(store, older, newer, before, after)
     models = [
         ModelReview(
             file,
@@ -135,19 +135,23 @@ def _ends(repo: Repo, span: str) -> tuple[tuple[str, str], tuple[str, str]]:
     return (older.name, newer.name), (first, _shown(end))
 
 
-def _gates(store: Store, older: str, newer: str, after: Side) -> list[GateRow]:
-    """What records that these commits brought say of gates; one that is not of these weights says nothing."""
+def _gates(store: Store, older: str, newer: str, before: Side, after: Side) -> list[GateRow]:
+    """What records that these commits brought, or left behind, say of gates; one of other weights says nothing."""
     old = {path: blob for path, _, blob in entries(store.repo, older, FOLDER)}
     rows: list[GateRow] = []
     for path, _, blob in entries(store.repo, newer, FOLDER):
-        if old.get(path) == blob or not path.endswith(".toml"):
+        brought = old.get(path) != blob
+        if not path.endswith(".toml"):
             continue
         try:
             record = parse(bytes(store.objects.read(blob)[1]), name=path)
         except FrameError as error:
-            rows.append(unreadable(Path(path).stem, error.message))
+            rows += [unreadable(Path(path).stem, error.message)] if brought else []
             continue
-        rows += gate_rows(record) if _is_of(record, after) else [unreadable(record.model, _OUTDATED)]
+        if not _is_of(record, after):
+            rows += [unreadable(record.model, _OUTDATED)] if brought or _is_of(record, before) else []
+        elif brought:
+            rows += gate_rows(record)
     return rows
 
 

@@ -14,12 +14,28 @@ from git_lepton.report.units import counted
 _SHORT = 12
 
 
-def provenance_text(rev: str, found: Mapping[str, tuple[Record, Sequence[OriginRow]]], unknown: Collection[str]) -> str:
-    """For each model its files of data, code, parameters and packages, with what became of them."""
+def provenance_text(
+    rev: str,
+    found: Mapping[str, tuple[Record, Sequence[OriginRow]]],
+    unknown: Collection[str],
+    stale: Collection[str] = (),
+) -> str:
+    """For each model its files of data, code, parameters and packages, with what became of them.
+
+    Args:
+        rev: the revision that was asked for.
+        found: by model, its record and what became of its inputs.
+        unknown: models whose record has no inputs.
+        stale: models that changed, and have the record of what they were.
+    """
     lines = []
     for name, (record, rows) in found.items():
         lines.append(f"{safe(name)} {record.bundle[:_SHORT]}")
-        if name in unknown:
+        if name in stale:
+            lines.append(
+                f"  not the model of {safe(rev)}, which has no record yet: git lepton gate {safe(name)} --record"
+            )
+        elif name in unknown:
             lines.append("  not recorded what made it; provenance = { data = [...], code = [...] } in lepton.toml does")
         cells = [(row.kind, safe(row.path), (row.then or "-")[:_SHORT], _since(row)) for row in rows]
         if cells:

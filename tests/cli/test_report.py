@@ -132,6 +132,18 @@ def test_gates_are_told_as_records_say(repo: Repo, history: tuple[Manifest, ...]
     assert "#### Gates" not in lepton("report", "HEAD~4..HEAD~3").out
 
 
+def test_a_record_that_was_left_behind_says_so(repo: Repo, history: tuple[Manifest, ...], lepton: Lepton) -> None:
+    assert repo.work_tree
+    for path, data in ((path_of("m"), record_of(history[-1])), (PATH, history[0].to_bytes()), ("notes", b"1")):
+        place = repo.work_tree / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+        git(repo.work_tree, "add", path)
+        git(repo.work_tree, "commit", "-q", "-m", path)
+    assert "the record is of other weights" in lepton("report", "HEAD~2..HEAD~1").out
+    assert "#### Gates" not in lepton("report", "HEAD~1..HEAD").out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -70,3 +70,6 @@ def test_the_record_keeps_what_made_the_model_until_its_files_change(made: Work)
     assert made.run("lepton", "provenance", "--check").returncode == 0
     assert "1 input changed since" in made.git("lepton", "provenance", "HEAD~1")
     assert made.run("lepton", "provenance", "HEAD", "nomodel").returncode == 2
+    made.write("models/m/m.onnx", onnx_bytes(2))
+    made.git("commit", "-qam", "no gate", "--no-verify")
+    assert "not the model of HEAD, which has no record yet" in made.git("lepton", "provenance")
