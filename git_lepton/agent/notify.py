@@ -64,4 +64,5 @@ def _send(name: str, pid: int | None, pidfile: Path | None) -> None:
             pid = int(text)
         os.kill(pid, number)
     except OSError as error:
-        raise CommandError(["kill", f"-{name}", str(pid or pidfile)], 1, error.strerror or str(error)) from error
+        why = f"{name} to {pid or pidfile}: {error.strerror or error}"
+        raise CommandError(["kill", f"-{name}", str(pid or pidfile)], 1, why) from error

@@ -60,10 +60,18 @@ def warm_up(follow: Follow, release: Release, folder: Path, golden: Path | None)
     except CommandError as error:
         raise _failed(error.message) from error
     if done.status == 0:
-        return done.stdout.decode(errors="replace").strip()[-_SAID:] or "it answers"
-    said = (done.stdout if done.status == 1 and not how.command else done.stderr).decode(errors="replace").strip()
-    cause = f"was ended by signal {-done.status}" if done.status < 0 else f"ended with status {done.status}"
-    raise _failed(said[-_SAID:] or f"the warm-up {cause}")
+        return _said(done.stdout) or "it answers"
+    if done.status == 1 and not how.command and (answer := _said(done.stdout)):
+        raise _failed(answer)
+    cause = f"ended by signal {-done.status}" if done.status < 0 else f"status {done.status}"
+    if how.command:
+        raise _failed(_said(done.stderr) or f"{how.command[0]}: {cause}")
+    last = _said(done.stderr).rpartition("\n")[2]
+    raise _failed(f"{cause}{': ' * bool(last)}{last}; warmup.memory lets it take {job['memory']} bytes")
+
+
+def _said(output: bytes) -> str:
+    return output.decode(errors="replace").strip()[-_SAID:]
 
 
 def _failed(message: str) -> VerificationError:

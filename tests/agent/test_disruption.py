@@ -251,6 +251,14 @@ def test_a_signal_is_sent(serving: World) -> None:
     engine.close()
 
 
+def test_a_signal_that_cannot_be_sent_says_to_whom(serving: World) -> None:
+    pidfile = serving.top / "pid"
+    engine, seen = with_release_2(serving, f'notify = {{ signal = "USR1", pidfile = "{pidfile}" }}')
+    assert seen.failures() == ["notify", "notify"], "nor that it goes back"
+    assert f"USR1 to {pidfile}: No such file" in one(engine).problem
+    engine.close()
+
+
 class Web(BaseHTTPRequestHandler):
     """Answers with what the test has put in `answers` by path, and notes what was asked."""
 
