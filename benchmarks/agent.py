@@ -6,10 +6,13 @@ own work      the same without waiting for the poll and without the warm-up's ch
 by hand       back to the release before, without network
 idle          memory of an agent with five models, and processor time of one poll
 10,000 tags   one poll of a repository that has them
+large         with `--large` alone, since it takes minutes and 8 GiB of disk: bytes that are fetched of a model of 1 GiB
+              of which a hundredth changed, in one place and in as many as it has tensors, as shares of the model
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -19,12 +22,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from git_lepton.agent.events import Swapped
+from git_lepton.agent.events import Fetched, Swapped
 from tests.agent.world import World, new_world
-from tests.support import clean_environment, git, model_bytes
+from tests.support import clean_environment, git, model_bytes, weights
 
 ROUNDS = 7
 TAGS = 10_000
+TENSORS = 128
+ROWS = 65_536
+"""Of 64 bfloat16 each: 8 MiB a tensor, 1 GiB together."""
 
 
 def release(number: int) -> dict[str, bytes]:
@@ -115,13 +121,46 @@ def many_tags(world: World) -> list[float]:
     return taken
 
 
+def large(world: World) -> list[tuple[str, float, float, float]]:
+    """Where a hundredth of a model of 1 GiB changed: which share of it is fetched, and stored; seconds until then."""
+    model = bytearray(model_bytes(1, layers=TENSORS, rows=ROWS, dtype="BF16"))
+    engine, seen = world.engine()
+    found = []
+    for number, places in enumerate((0, 1, TENSORS)):
+        for place in range(places):
+            piece = weights(place, len(model) // places // 200, "BF16")  # two bytes each
+            at = len(model) * place // places + (1 << 20)
+            model[at : at + len(piece)] = piece
+        world.move(world.commit({"model.safetensors": bytes(model)}), f"1.{number}.0")
+        before = held(world)
+        engine.poll()
+        (fetched,) = (e.bytes for e in seen.events if isinstance(e, Fetched))
+        (swapped,) = (e.seconds for e in seen.events if isinstance(e, Swapped))
+        found.append((f"{places} places", fetched / len(model), (held(world) - before) / len(model), swapped))
+        seen.events.clear()
+    engine.close()
+    return found
+
+
+def held(world: World) -> int:
+    """Bytes of the mirror's packs."""
+    return sum(path.stat().st_size for path in (world.top / "state" / "mirror.git" / "objects").rglob("*.pack"))
+
+
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description="What following a channel costs.")
+    parser.add_argument("--large", action="store_true", help="only the model of 1 GiB")
+    only_large = parser.parse_args().large
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)
         (top / "home").mkdir()
         os.environ.update(clean_environment(top / "home"))
         world = new_world(top)
+        if only_large:
+            for what, fetched, stored, seconds in large(world):
+                print(f"large        {what}: {fetched:.2%} fetched, {stored:.2%} more in the mirror, {seconds:.0f} s")
+            return
         took = in_place(world)
         print(f"in place     median {statistics.median(took):.2f} s, worst {max(took):.2f} s")
         forward, back = own_work(world)

@@ -20,13 +20,13 @@ def safetensors_bytes(
 ) -> bytes:
     """A safetensors file of `name -> (dtype, shape, bytes)`, in the order given."""
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
-    body = b""
+    end = 0
     for name, (dtype, shape, data) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [len(body), len(body) + len(data)]}
-        body += data
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + len(data)]}
+        end += len(data)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + body
+    return b"".join((struct.pack("<Q", len(text)), text, *(data for _, _, data in tensors.values())))
 
 
 def weights(seed: int, count: int, dtype: str = "F32", scale: float = 0.02) -> bytes:
