@@ -28,7 +28,12 @@ FORMAT: Final = "safetensors"
 MAX_HEADER: Final = 100_000_000  # bytes; as in the reference
 MAX_PUNCTUATION: Final = 12_000_000  # commas and opening brackets of the header, which bound the JSON values in it
 
+METADATA: Final = "__metadata__"
+"""No tensor: the key of the header under which metadata stands."""
+
 _LENGTH: Final = 8  # bytes of the header's length, little-endian
+MAX_HEAD: Final = _LENGTH + MAX_HEADER
+"""Bytes before the tensors."""
 _OVERFLOW: Final = 1 << 64  # the reference multiplies in 64 bits
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _DTYPES: Final = {
@@ -90,14 +95,17 @@ def write_header(metadata: Mapping[str, str], tensors: Iterable[tuple[str, str, 
     """The bytes before the tensors of a file: `tensors` are name, dtype, shape and bytes of each, in file order.
 
     Raises:
-        FormatError: the header is larger than readers accept.
+        FormatError: the header is larger than readers accept, or a name is no text.
     """
-    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    header: dict[str, object] = {METADATA: dict(metadata)} if metadata else {}
     at = 0
     for name, dtype, shape, size in tensors:
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}
         at += size
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(FORMAT, "the header is not UTF-8", offset=_LENGTH) from error
     text += b" " * (-len(text) % _LENGTH)  # so that tensors are aligned
     if len(text) > MAX_HEADER:
         raise FormatError(FORMAT, f"a header of {len(text)} bytes is larger than {MAX_HEADER}", offset=0)
@@ -132,7 +140,7 @@ def _read(raw: bytes) -> tuple[dict[str, str], dict[str, Any]]:
         raise FormatError(FORMAT, f"the header is not JSON: {error.msg}", offset=_LENGTH + error.pos) from error
     except RecursionError as error:
         raise FormatError(FORMAT, "the header is nested too deeply", offset=_LENGTH) from error
-    metadata = header.pop("__metadata__", None)
+    metadata = header.pop(METADATA, None)
     if metadata is not None and not (isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())):
         raise FormatError(FORMAT, "__metadata__ is not a map of strings to strings", offset=_LENGTH)
     if len(header) > MAX_TENSORS:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_lepton.errors import FormatError
-from git_lepton.formats.safetensors import MAX_HEADER, MAX_PUNCTUATION, parse
+from git_lepton.formats.safetensors import MAX_HEADER, MAX_PUNCTUATION, parse, read_metadata, write_header
 from git_lepton.values import DTYPES, Layout
 from tests.formats.samples import safetensors_bytes, safetensors_file
 
@@ -238,3 +238,15 @@ def test_oracle_on_changed_bytes(at: int, change: bytes) -> None:
     data[at : at + len(change)] = change
     if ours(bytes(data)) is not None:
         assert check_same(bytes(data))
+
+
+def test_a_header_that_we_write_is_read() -> None:
+    head = write_header({"by": "test é"}, [("a é", "F32", (2, 3), 24), ("b", "U8", (), 1)])
+    assert len(head) % 8 == 0
+    assert read_metadata(head) == {"by": "test é"}
+    assert [(t.name, t.dtype, t.shape) for t in parse(memoryview(head + bytes(25))).tensors] == [
+        ("a é", "F32", (2, 3)),
+        ("b", "U8", ()),
+    ]
+    with pytest.raises(FormatError, match="UTF-8"):
+        write_header({}, [("\udcff", "U8", (1,), 1)])

@@ -1,91 +1,32 @@
-"""The Python API: tensors of any revision, read without restoring the file.
-
-    import git_lepton
-
-    with git_lepton.open("path/to/repository") as repository:
-        model = repository.model("model.safetensors", rev="v1.2")
-        model.keys()
-        model.get_tensor("embeddings.weight")          # a numpy array
-        model.get_slice("embeddings.weight")[:10]      # reads only the chunks that hold these rows
-        repository.save("model.safetensors", {"embeddings.weight": array})
-
-The verbs are those of `safetensors.safe_open`, for every format whose tensors git-lepton knows. A tensor whose chunks
-are not in the repository is fetched from the remote, alone. Element types that numpy lacks (bfloat16 and the 8-bit
-floats) come as the types of the package `ml_dtypes` where it is installed, else as unsigned integers of the same
-width; types that are packed below a byte, or that only their own format knows, come as a flat array of bytes.
-
-All errors are kinds of `git_lepton.errors.LeptonError`.
-"""
+"""A repository's models, read tensor by tensor, and written."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from blake3 import blake3
 
-from git_lepton import atomic
+from git_lepton.api.arrays import numpy_array, torch_tensor, width
+from git_lepton.api.writing import Entry, write_safetensors
 from git_lepton.closing import Closing
-from git_lepton.errors import CorruptError, UsageError
+from git_lepton.errors import UsageError
+from git_lepton.formats import safetensors
 from git_lepton.git.repo import Repo, discover
 from git_lepton.progress import Progress
 from git_lepton.store import tracked
 from git_lepton.store.manifest import Manifest, TensorLine
 from git_lepton.store.store import Store
 from git_lepton.transfer import fetch
-from git_lepton.values import DTYPES, NUMPY, Hash
-
-if TYPE_CHECKING:
-    import numpy
-
-    Array = numpy.ndarray[Any, Any]
-
-_ML_DTYPES: Final = {
-    "BF16": ("bfloat16", "<u2"),
-    "F8_E4M3": ("float8_e4m3fn", "u1"),
-    "F8_E5M2": ("float8_e5m2", "u1"),
-    "F8_E8M0": ("float8_e8m0fnu", "u1"),
-    "F8_E4M3FNUZ": ("float8_e4m3fnuz", "u1"),
-    "F8_E5M2FNUZ": ("float8_e5m2fnuz", "u1"),
-}
-"""Element types that `ml_dtypes` has: its name, and the numpy type of the same width to fall back to."""
-
-_TORCH: Final = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "I8": "int8",
-    "U16": "uint16",
-    "I16": "int16",
-    "U32": "uint32",
-    "I32": "int32",
-    "U64": "uint64",
-    "I64": "int64",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F32": "float32",
-    "F64": "float64",
-    "C64": "complex64",
-    "C128": "complex128",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
-}
+from git_lepton.values import Hash
 
 _FRAMEWORKS: Final = ("np", "pt")
 _EMPTY: Final = Hash(blake3(b"").hexdigest())
-_METADATA: Final = "__metadata__"
-_ALIGNMENT: Final = 8
-_LENGTH: Final = struct.Struct("<Q")
-_HEADER_CAP: Final = 100_000_000
 
 
 def open_repository(path: str | os.PathLike[str] = ".", *, progress: Progress | None = None) -> Repository:
@@ -150,9 +91,9 @@ class Repository(Closing):
         target = Path(os.path.normpath(self.repo.work_tree / path))
         if not target.is_relative_to(self.repo.work_tree):
             raise UsageError(f"{os.fspath(path)} lies outside the work tree")
-        entries = [_Entry.of_array(name, array) for name, array in tensors.items()]
+        entries = [Entry.of_array(name, array) for name, array in tensors.items()]
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write_safetensors(target, entries, metadata)
+        write_safetensors(target, entries, metadata)
         return target
 
     def close(self) -> None:
@@ -188,13 +129,12 @@ class Model:
 
         Raises:
             MissingError: the file's header is not here and cannot be fetched.
+            FormatError: there is none.
         """
         if self.manifest.format != "safetensors":
             return {}
-        other = self.manifest.other_hash
-        (length,) = _LENGTH.unpack(self._bytes(other, 0, _LENGTH.size))
-        header = json.loads(self._bytes(other, _LENGTH.size, _LENGTH.size + min(length, _HEADER_CAP)))
-        return dict(header.get(_METADATA) or {})
+        head = self._bytes(self.manifest.other_hash, 0, safetensors.MAX_HEAD)
+        return safetensors.read_metadata(head)
 
     def get_tensor(self, name: str) -> Any:
         """A whole tensor, as an array of its shape (see the module's text for types that numpy lacks).
@@ -229,8 +169,8 @@ class Model:
             return target
         lines = [self._line(name) for name in names]
         self._require(tuple(dict.fromkeys(line.hash for line in lines)))
-        entries = [_Entry.of_line(line, partial(self._bytes, line.hash)) for line in lines]
-        _write_safetensors(target, entries, self.metadata())
+        entries = [Entry.of_line(line, partial(self._bytes, line.hash)) for line in lines]
+        write_safetensors(target, entries, self.metadata())
         return target
 
     def _line(self, name: str) -> TensorLine:
@@ -252,8 +192,8 @@ class Model:
 
     def _array(self, line: TensorLine, data: bytes, shape: tuple[int, ...]) -> Any:
         if self._framework == "pt":
-            return _torch_tensor(line, data, shape)
-        return _numpy_array(line, data, shape)
+            return torch_tensor(line, data, shape)
+        return numpy_array(line, data, shape)
 
     def __contains__(self, name: object) -> bool:
         return name in self._lines
@@ -296,8 +236,8 @@ class Slice:
             IndexError: an integer is out of range.
         """
         line = self._line
-        width = _width(line)
-        if width is None:
+        element = width(line)
+        if element is None:
             raise UsageError(
                 f"tensor {line.name!r} of type {line.dtype} has no elements that numpy could index",
                 hint="get_tensor gives its bytes",
@@ -308,7 +248,7 @@ class Slice:
             return self._model.get_tensor(line.name)[key]
         rows = _rows(first, line.shape[0])
         start, stop = (min(rows), max(rows) + 1) if rows else (0, 0)
-        row_bytes = width * math.prod(line.shape[1:])
+        row_bytes = element * math.prod(line.shape[1:])
         data = b""
         if start * row_bytes < stop * row_bytes:
             data = self._model._bytes(line.hash, start * row_bytes, stop * row_bytes)
@@ -327,133 +267,3 @@ def _rows(key: int | slice, count: int) -> range:
     if not 0 <= row < count:
         raise IndexError(f"index {key} is out of range for an axis of {count}")
     return range(row, row + 1)
-
-
-def _width(line: TensorLine) -> int | None:
-    """Bytes of one element, or None where elements are not whole bytes or not known."""
-    known = DTYPES.get(line.dtype)
-    return None if known is None or known.bits % 8 else known.bits // 8
-
-
-def _numpy_array(line: TensorLine, data: bytes, shape: tuple[int, ...]) -> Array:
-    """The array over a copy of `data`, so that it can be written to."""
-    import numpy as np
-
-    if line.dtype in NUMPY:
-        dtype = np.dtype(NUMPY[line.dtype])
-    elif line.dtype in _ML_DTYPES:
-        dtype = _ml_dtype(*_ML_DTYPES[line.dtype])
-    else:
-        return np.frombuffer(bytearray(data), np.uint8)
-    return np.frombuffer(bytearray(data), dtype).reshape(_checked(line, len(data), dtype.itemsize, shape))
-
-
-def _ml_dtype(name: str, fallback: str) -> numpy.dtype[Any]:
-    import numpy as np
-
-    try:
-        import ml_dtypes
-    except ImportError:
-        return np.dtype(fallback)
-    # Versions before 0.5 lack the youngest of the types.
-    return np.dtype(getattr(ml_dtypes, name, fallback))
-
-
-def _torch_tensor(line: TensorLine, data: bytes, shape: tuple[int, ...]) -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise UsageError("framework 'pt' needs torch, which is not installed", hint="pip install torch") from error
-    dtype = getattr(torch, _TORCH.get(line.dtype, "uint8"), None)
-    if dtype is None:
-        raise UsageError(f"this torch has no type for {line.dtype}", hint="use a newer torch, or framework 'np'")
-    if not data:
-        return torch.empty(shape if line.dtype in _TORCH else (0,), dtype=dtype)
-    flat = torch.frombuffer(bytearray(data), dtype=dtype)
-    if line.dtype not in _TORCH:
-        return flat
-    return flat.reshape(_checked(line, len(data), flat.element_size(), shape))
-
-
-def _checked(line: TensorLine, length: int, width: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    if math.prod(shape) * width != length:
-        raise CorruptError(f"tensor {line.name!r} is stored with {length} bytes, which is not what its shape needs")
-    return shape
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A tensor on its way into a safetensors file; `data` gives its bytes when they are written."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    length: int
-    data: Callable[[], bytes | memoryview]
-
-    @staticmethod
-    def of_line(line: TensorLine, data: Callable[[], bytes]) -> _Entry:
-        known = DTYPES.get(line.dtype)
-        if known is None:
-            raise UsageError(
-                f"tensor {line.name!r} has type {line.dtype}, which safetensors does not have",
-                hint="export the whole file instead",
-            )
-        return _Entry(line.name, line.dtype, line.shape, math.prod(line.shape) * known.bits // 8, data)
-
-    @staticmethod
-    def of_array(name: str, value: Any) -> _Entry:
-        import numpy as np
-
-        if hasattr(value, "detach"):
-            dtype, value = _of_torch(value)
-        else:
-            dtype = _DTYPE_OF_NUMPY.get(np.asarray(value).dtype.newbyteorder("=").name)
-        array = np.ascontiguousarray(value).reshape(np.shape(value))
-        if dtype is None:
-            raise UsageError(f"tensor {name!r} has type {array.dtype}, which safetensors does not have")
-        if array.dtype.byteorder == ">":
-            array = array.astype(array.dtype.newbyteorder("<"))
-        return _Entry(name, dtype, array.shape, array.nbytes, lambda: array.reshape(-1).view(np.uint8).data)
-
-
-def _of_torch(value: Any) -> tuple[str | None, Array]:
-    """Element type and bytes of a torch tensor; the bytes go through uint8, for torch has types that numpy lacks."""
-    import torch
-
-    names = {torch_name: dtype for dtype, torch_name in _TORCH.items()}
-    dtype = names.get(str(value.dtype).removeprefix("torch."))
-    tensor = value.detach().cpu().contiguous()
-    raw = tensor.reshape(-1).view(torch.uint8).numpy()
-    width = tensor.element_size()
-    return dtype, raw.view(f"V{width}").reshape(tuple(tensor.shape))
-
-
-_DTYPE_OF_NUMPY: Final = {
-    "bool": "BOOL",
-    **{f"{kind}int{bits}": f"{letter}{bits}" for kind, letter in (("u", "U"), ("", "I")) for bits in (8, 16, 32, 64)},
-    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
-    "complex64": "C64",
-    "complex128": "C128",
-    **{name: dtype for dtype, (name, _) in _ML_DTYPES.items()},
-}
-"""Numpy's (and ml_dtypes') names of element types to those of safetensors."""
-
-
-def _write_safetensors(path: Path, entries: list[_Entry], metadata: Mapping[str, str] | None) -> None:
-    """Write a safetensors file atomically, tensor by tensor, in the order given; the header is padded to 8 bytes."""
-    header: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
-    offset = 0
-    for entry in entries:
-        if entry.name in header or entry.name == _METADATA:
-            raise UsageError(f"two tensors cannot both be named {entry.name!r}")
-        offsets = [offset, offset + entry.length]
-        header[entry.name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": offsets}
-        offset += entry.length
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
-    with atomic.writer(path) as stream:
-        stream.write(_LENGTH.pack(len(text)))
-        stream.write(text)
-        for entry in entries:
-            stream.write(entry.data())
