@@ -17,9 +17,10 @@ from git_lepton.agent.engine import Engine
 from git_lepton.agent.journal import Journal
 from git_lepton.agent.metrics import Metrics
 from git_lepton.agent.passwords import make_line
+from git_lepton.agent.reading import FILE_NAME, load
 from git_lepton.agent.reporting import Reporter
 from git_lepton.agent.server import WebServer
-from git_lepton.agent.settings import FILE_NAME, Settings, load
+from git_lepton.agent.settings import Settings
 from git_lepton.cli.context import print_json, say
 from git_lepton.cli.verb import Verb, VerbGroup, json_option
 from git_lepton.errors import EXIT_DIFFERS, EXIT_MISSING, EXIT_OK, EXIT_RACE_LOST, EXIT_REFUSED

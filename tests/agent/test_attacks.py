@@ -22,8 +22,8 @@ from git_lepton.agent.control import SOCKET, ControlServer, ask
 from git_lepton.agent.engine import Engine
 from git_lepton.agent.events import Refused
 from git_lepton.agent.journal import Journal
+from git_lepton.agent.reading import parse
 from git_lepton.agent.releases import _Capped
-from git_lepton.agent.settings import parse
 from git_lepton.errors import CorruptError, UsageError
 from git_lepton.record.bundle import BundleFile
 from git_lepton.record.record import path_of, to_text

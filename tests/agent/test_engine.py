@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from git_lepton.agent.events import Fetched, Swapped
-from git_lepton.agent.settings import parse
+from git_lepton.agent.reading import parse
 from git_lepton.agent.verify import ring_of
 from git_lepton.errors import RaceLostError, UsageError
 from tests.agent.world import World, files, one
@@ -58,6 +58,23 @@ def test_only_what_is_missing_comes(serving: World) -> None:
         git(serving.top / "dev", "rev-parse", "HEAD:other.bin"),
     )
     assert not any(line.startswith(code) for line in blobs)
+    engine.close()
+
+
+def test_of_a_hundredth_that_changed_all_over_a_model_a_hundredth_comes(serving: World) -> None:
+    """Whole chunks would be nearly everything; `python -m benchmarks.agent --large` has the figure for 1 GiB."""
+    model = bytearray(model_bytes(5, layers=8, rows=4096))
+    serving.move(serving.commit({"model.safetensors": bytes(model)}), "2.0.0")
+    engine, seen = serving.engine()
+    engine.poll()
+    for layer in range(8):
+        at = len(model) * layer // 8 + 100_000
+        model[at : at + len(model) // 800] = weights(layer, len(model) // 3200)
+    serving.move(serving.commit({"model.safetensors": bytes(model)}), "3.0.0")
+    engine.poll()
+    assert (serving.served() / "model.safetensors").read_bytes() == model
+    fetched = [e.bytes for e in seen.events if isinstance(e, Fetched)]
+    assert fetched[-1] < len(model) * 0.02
     engine.close()
 
 

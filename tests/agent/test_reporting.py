@@ -11,8 +11,8 @@ import pytest
 
 from git_lepton.agent import reporting
 from git_lepton.agent.engine import Engine
+from git_lepton.agent.reading import parse
 from git_lepton.agent.reporting import Reporter
-from git_lepton.agent.settings import parse
 from git_lepton.errors import UsageError
 from git_lepton.git.objects import open_reader
 from git_lepton.release.status import StatusReport, mirrored, refresh

@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from git_lepton.agent.engine import Engine
 from git_lepton.agent.events import Event, PollFailed, Refused, SwapFailed, Swapped
-from git_lepton.agent.settings import parse
+from git_lepton.agent.reading import parse
 from git_lepton.agent.values import ModelStatus
 from git_lepton.git.objects import open_reader
 from git_lepton.git.repo import Repo, discover

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from git_lepton.agent.settings import parse
+from git_lepton.agent.reading import parse
 from git_lepton.errors import LeptonError
 from tests.agent.world import World, files, new_world
 from tests.support import git
