@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from git_lepton.cli.context import print_json, progress, repository, say
+from git_lepton.cli.context import note, print_json, progress, repository, say
 from git_lepton.cli.options import SizeType, agreed, dry_run_option, yes_option
 from git_lepton.cli.verb import Verb, VerbGroup, json_option, quiet_option
 from git_lepton.errors import EXIT_MISSING, EXIT_OK, EXIT_RACE_LOST, EXIT_REFUSED
@@ -165,7 +165,7 @@ def _run(
         say(plan_text(plan))
     if plan.empty or not agreed("Carry this out?", yes=yes, dry_run=dry_run):
         return EXIT_OK
-    with Store(repo) as store:
+    with Store(repo, warn=note) as store:
         report = execute(store, plan, progress=progress(quiet), object_map=object_map)
     if as_json:
         print_json("migrate-report", report_fields(report))

@@ -14,6 +14,7 @@ learned to see more in a file must not make it modified.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,18 +35,23 @@ class Cleaner:
     """Answers clean commands of one repository.
 
     Attributes:
+        warn: is told, in a sentence, what is odd about a file, once it was stored: `git status` cleans it again.
         stored: whether a version was stored that was not there before.
     """
 
     store: Store
+    warn: Callable[[str], None]
     kin: Kin = field(init=False)
     stored: bool = False
+    _odd: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.kin = Kin(self.store)
+        self.store.warn = self._odd.append
 
     def intake(self, path: bytes) -> Intake:
         """Where the content of `path` goes as it arrives."""
+        self._odd.clear()
         top = self.store.repo.work_tree
         twin = None if top is None else top / os.fsdecode(path)
 
@@ -85,7 +91,10 @@ class Cleaner:
                 cuts=() if content.surveyed else self._cuts(path),
                 surveyed=content.surveyed,
             )
-        self.stored = self.stored or not known
+        if not known:
+            self.stored = True
+            for line in dict.fromkeys(self._odd):
+                self.warn(line)
         return added.to_bytes()
 
     def _cuts(self, path: bytes) -> tuple[int, ...]:

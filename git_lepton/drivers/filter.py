@@ -96,7 +96,7 @@ class _Session:
     _checked_hooks: bool = False
 
     def __post_init__(self) -> None:
-        self.cleaner = Cleaner(self.store)
+        self.cleaner = Cleaner(self.store, say)
         self.smudger = Smudger(self.store, say)
 
     def serve(self) -> None:

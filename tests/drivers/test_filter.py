@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
+from git_lepton.drivers import install
 from git_lepton.store import manifest
 from tests.drivers.conftest import Work
 from tests.support import git, model_bytes, safetensors_bytes
@@ -69,6 +70,22 @@ def test_odd_contents_go_in_and_out(work: Work) -> None:
     work.git("checkout", "--", ".")
     assert {name: work.read(f"{name}.safetensors") for name in contents} == contents
     assert work.is_clean()
+
+
+def test_a_file_without_readable_tensors_is_stored_and_told_once(work: Work, model: bytes) -> None:
+    work.commit("code", {"code.py": b"1\n"})  # hooks come with it
+    install.init(work.repo)
+    work.write(NAME, model[:100])
+    work.write("sub/b.safetensors", model)
+    told = work.run("add", ".").stderr.decode()
+    assert told.count("git-lepton: ") == 1
+    assert f"{NAME}: " in told
+    assert "it is stored whole, without its tensors" in told
+    work.write(NAME, model[:101])
+    assert "stored whole" in work.run("add", ".").stderr.decode()
+    for command in (("add", "--renormalize", "."), ("status",)):
+        os.utime(work.folder / NAME)
+        assert work.run(*command).stderr == b""
 
 
 def test_a_clone_gets_everything_through_the_filter(work: Work, make: Callable[..., Work], model: bytes) -> None:
