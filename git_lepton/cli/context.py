@@ -82,12 +82,27 @@ def rev_and_paths(repo: Repo, words: Sequence[str], paths: Iterable[Path]) -> tu
         UsageError: a word is neither a revision nor a file.
     """
     rev, rest = (words[0], words[1:]) if words and is_rev(repo, words[0]) else (None, words)
-    for word in rest:
+    return rev, paths_from_top(repo, rest, paths, "a revision", "put -- before paths that are not there")
+
+
+def paths_from_top(repo: Repo, words: Sequence[str], paths: Iterable[Path], other: str, hint: str) -> list[str]:
+    """The paths that a person named, from the top of the work tree.
+
+    Args:
+        repo: where.
+        words: those before `--`, of which each must be there.
+        paths: those after it.
+        other: what else a word could have been ("a revision").
+        hint: for a word that is not there.
+
+    Raises:
+        UsageError: a word is no file, or a path lies outside the work tree.
+    """
+    for word in words:
         if not os.path.lexists(word):
-            message = f"'{word}' is neither a revision nor a file"
-            raise UsageError(message, hint="put -- before paths that are not there")
-    every = [*map(Path, rest), *paths]
-    return rev, relative(repo, every) if every else []
+            raise UsageError(f"'{word}' is neither {other} nor a file", hint=hint)
+    every = [*map(Path, words), *paths]
+    return relative(repo, every) if every else []
 
 
 def is_rev(repo: Repo, word: str) -> bool:

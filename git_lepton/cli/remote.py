@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from git_lepton.cli.context import note, relative, work_tree
+from git_lepton.cli.context import note, paths_from_top, work_tree
 from git_lepton.errors import UsageError
 from git_lepton.git.repo import Repo, config_get
 from git_lepton.transfer import remotes
@@ -39,11 +39,8 @@ def remote_and_paths(repo: Repo, words: Sequence[str], paths: Iterable[Path]) ->
     remote, rest = remote_and_revs(repo, words)
     if remote is not None and remote not in remotes.remote_names(repo) and _is_inside(repo, remote):
         remote, rest = None, tuple(words)
-    for word in rest:
-        if not os.path.lexists(word):
-            message = f"'{word}' is neither a remote nor a file"
-            raise UsageError(message, hint="git remote lists remotes; put -- before paths that are not there")
-    return remote, relative(repo, [*map(Path, rest), *paths])
+    hint = "git remote lists remotes; put -- before paths that are not there"
+    return remote, paths_from_top(repo, rest, paths, "a remote", hint)
 
 
 def _is_inside(repo: Repo, word: str) -> bool:
