@@ -11,6 +11,7 @@ None removes a variable.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -23,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, cast
 
+from git_lepton.closing import Closing
 from git_lepton.errors import CommandError
 
 Argument = str | bytes | Path
@@ -124,6 +126,7 @@ class Process:
         own_group: bool = False,
     ) -> None:
         self._own_group = own_group
+        self._argv = tuple(argv)
         try:
             self._popen = subprocess.Popen(
                 list(argv),
@@ -169,6 +172,36 @@ class Process:
         """End the command at once, with all that it started when it has its own group; `close` must still be called."""
         _kill(self._popen, group=self._own_group)
 
+    def answer(self, data: bytes, timeout: float | None = None) -> Completed:
+        """Give all of its input to a command that reads it before it prints, and wait for its end.
+
+        Args:
+            data: for standard input, which is closed then.
+            timeout: seconds after which the command is killed; None waits for ever.
+
+        Returns:
+            Its status, all that it printed, and the tail of standard error.
+
+        Raises:
+            CommandError: it did not end in time.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with suppress(BrokenPipeError):
+            self.stdin.write(data)
+            self.stdin.close()
+        printed = bytearray()
+        fd = self.stdout.fileno()
+        while select.select([fd], [], [], _left(deadline))[0]:
+            if not (piece := os.read(fd, 1 << 16)):
+                break
+            printed += piece
+        if deadline is not None and not self.ends(deadline - time.monotonic()):
+            self.kill()
+            self.close()
+            raise CommandError(_texts(self._argv), -signal.SIGKILL, f"did not end within {timeout:g} seconds")
+        done = self.close()
+        return Completed(done.status, bytes(printed), done.stderr)
+
     def ends(self, seconds: float) -> bool:
         """Whether the command ends by itself within `seconds`; it is not waited for, so that its group can be ended."""
         deadline = time.monotonic() + seconds
@@ -190,6 +223,25 @@ class Process:
         self.close()
 
 
+class Spare(Closing):
+    """A command that was started before it is wanted, until somebody takes it; closing ends it if nobody did."""
+
+    def __init__(self, process: Process) -> None:
+        """Keep `process`, which waits for its input."""
+        self._process: Process | None = process
+
+    def take(self) -> Process | None:
+        """The command, once; then None."""
+        process, self._process = self._process, None
+        return process
+
+    def close(self) -> None:
+        """End the command if nobody took it."""
+        if (process := self.take()) is not None:
+            process.kill()
+            process.close()
+
+
 def spawn(
     argv: Sequence[Argument], *, cwd: Path | None = None, env: Environment | None = None, own_group: bool = False
 ) -> Process:
@@ -199,6 +251,10 @@ def spawn(
         CommandError: it cannot be started.
     """
     return Process(argv, cwd=cwd, env=env, own_group=own_group)
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def _kill(process: subprocess.Popen[bytes], *, group: bool) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from git_lepton.errors import CommandError
-from git_lepton.proc import run, spawn
+from git_lepton.proc import Spare, run, spawn
 
 
 def test_input_output_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,3 +79,33 @@ def test_a_command_that_does_not_end_in_time() -> None:
         assert not process.ends(0.05)
         process.kill()
     assert process.close().status == -9
+
+
+def test_an_answer_is_all_that_a_command_prints() -> None:
+    with spawn(["sh", "-c", 'read=$(cat); printf %s "$read"; echo oops >&2; exit 3']) as process:
+        done = process.answer(b"x" * 300_000)
+    assert (done.status, done.stdout, done.stderr) == (3, b"x" * 300_000, b"oops\n")
+    with spawn(["true"]) as process:
+        assert process.answer(b"nobody reads this" * 100_000).stdout == b""
+
+
+@pytest.mark.parametrize("script", ["exec sleep 60", "exec >&-; exec sleep 60"])
+def test_an_answer_that_takes_too_long(script: str) -> None:
+    with (
+        pytest.raises(CommandError, match="did not end within") as caught,
+        spawn(["sh", "-c", script], own_group=True) as process,
+    ):
+        process.answer(b"", 0.05)
+    assert caught.value.status == -signal.SIGKILL
+
+
+def test_a_spare_command_that_nobody_takes_is_ended(tmp_path: Path) -> None:
+    process = spawn(["cat"], own_group=True)
+    with Spare(process) as spare:
+        assert spare.take() is process
+        assert spare.take() is None
+        assert process.answer(b"still here").stdout == b"still here"
+    process = spawn(["cat"], own_group=True)
+    with Spare(process):
+        pass
+    assert process.close().status == -signal.SIGKILL

@@ -1,21 +1,20 @@
 """`git lepton hook NAME`: what the hook files run once they know that weights are concerned; nobody types it.
 
 The shell scripts decide whether Python starts at all. Every status but 0 becomes 1 on the way out (see `boundary`).
-Before a commit of a model, the child that evaluates it is started first of all: it loads its libraries while this
-process loads the rest of the program, by name, and reads git.
+Before a commit of a model, the children that build and evaluate are started first of all: they load their libraries
+while this process loads the rest of the program, by name, and reads git.
 """
 
 from __future__ import annotations
 
 import importlib
-from contextlib import nullcontext
 from typing import Final
 
 import click
 
 from git_lepton.cli.context import repository
 from git_lepton.cli.verb import Verb
-from git_lepton.gate.standby import expected
+from git_lepton.drivers.children import expected
 
 MODULE: Final = "git_lepton.drivers.hooks"
 GATED: Final = ("pre-commit", "pre-merge-commit")
@@ -28,5 +27,5 @@ HOOKS: Final = (*GATED, "post-commit", "post-merge", "post-checkout", "pre-push"
 def command(name: str, arguments: tuple[str, ...]) -> int:
     """Run a hook as git does, with its arguments and standard input."""
     repo = repository()
-    with expected(repo.work_tree) if name in GATED else nullcontext() as standby:
-        return int(importlib.import_module(MODULE).run(repo, name, arguments, standby))
+    with expected(repo.work_tree if name in GATED else None) as children:
+        return int(importlib.import_module(MODULE).run(repo, name, arguments, children))

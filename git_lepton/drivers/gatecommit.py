@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from git_lepton.config.values import ModelSettings
 from git_lepton.drivers import staging
+from git_lepton.drivers.children import Children
 from git_lepton.drivers.gating import Gating, Judged, text_of
 from git_lepton.drivers.planning import Plan, Planner, fault_of
 from git_lepton.errors import EXIT_OK, UsageError
 from git_lepton.gate.anchor import head_commit
-from git_lepton.gate.standby import Standby
 from git_lepton.git.repo import Repo
 from git_lepton.record.record import path_of
 from git_lepton.record.values import Origins
@@ -28,16 +28,16 @@ Say = Callable[[str], None]
 Change = Callable[[ModelSettings], ModelSettings]
 
 
-def gate_staged(repo: Repo, store: Store, say: Say, standby: Standby | None = None) -> int:
+def gate_staged(repo: Repo, store: Store, say: Say, children: Children) -> int:
     """Judge the models that are staged and whose records do not hold; 0 when the commit may be made, else 1.
 
-    `standby` is a child that was started early, see `gate.standby`.
+    `children` were started early.
 
     Raises:
         LeptonError: something could not be read, built or measured at all.
         OSError: no space on the disk.
     """
-    with Gating(repo, store, say=say, standby=standby) as gating:
+    with Gating(repo, store, say=say, children=children) as gating:
         parent = head_commit(repo)
         plans = [plan for plan in plans_staged(gating) if needs_judging(gating, plan, parent)]
         kept = {plan.settings.name: text for plan in plans if (text := held_before(gating, plan, parent))}

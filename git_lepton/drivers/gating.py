@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from git_lepton import atomic
 from git_lepton.config.values import Config, ModelSettings, When
+from git_lepton.drivers.children import Children
 from git_lepton.drivers.planning import Plan, Planner, Side
 from git_lepton.drivers.variantbuild import VariantBuilder, exclude_of
 from git_lepton.drivers.worktree import work_tree
@@ -25,7 +26,6 @@ from git_lepton.gate import recording, trust
 from git_lepton.gate.cache import FolderCache
 from git_lepton.gate.explain import Explanation, explain
 from git_lepton.gate.judge import judge, write_golden
-from git_lepton.gate.standby import Standby
 from git_lepton.gate.values import DataFile, Folder, JudgeRequest, ModelOutcome, Skipped
 from git_lepton.gate.workspace import Workspace
 from git_lepton.git.repo import Repo
@@ -69,7 +69,7 @@ class Gating:
         stage: When = "commit",
         rebuild: bool = False,
         measure: bool = False,
-        standby: Standby | None = None,
+        children: Children | None = None,
     ) -> None:
         """Prepare.
 
@@ -80,7 +80,7 @@ class Gating:
             stage: "commit" leaves gates with `when = "ci"` pending; "ci" judges all.
             rebuild: build variants again.
             measure: measure again, whatever was found before.
-            standby: a child that loads what evaluations need, for the first model that is judged.
+            children: those that were started early, for the first model that is judged.
         """
         self.planner = Planner(repo, store)
         self.repo = repo
@@ -88,9 +88,9 @@ class Gating:
         self._say = say
         self._stage = stage
         self._measure = measure or rebuild
-        self._standby = standby
+        self._children = children or Children()
         self._workspace = Workspace(store)
-        self._builder = VariantBuilder(store, self._workspace, say=say, rebuild=rebuild)
+        self._builder = VariantBuilder(store, self._workspace, say=say, rebuild=rebuild, spare=self._children.builder)
         self._cache = repo.lepton_dir / CACHE
 
     def judge(self, plan: Plan, *, origins: Origins, variants: tuple[Variant, ...] | None = None) -> Judged:
@@ -122,7 +122,7 @@ class Gating:
             cache=self._outputs,
             progress=self._store.progress,
             fill=self._workspace.fill,
-            standby=self._standby,
+            standby=self._children.evaluator,
         )
         outcome = replace(outcome, seconds=time.perf_counter() - began)
         wanted = plan.settings.golden and self._stage == "commit" and not outcome.stops

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from git_lepton.drivers import staging
+from git_lepton.drivers.children import Children
 from git_lepton.drivers.gatecommit import gate_staged, unjudged
 from git_lepton.drivers.worktree import holds_manifest, work_tree
 from git_lepton.errors import EXIT_OK, LeptonError, ManifestError, MissingError, UsageError
-from git_lepton.gate.standby import Standby
 from git_lepton.git.attributes import check_attr
 from git_lepton.git.refs import list_refs
 from git_lepton.git.remote import ls_remote
@@ -38,11 +38,11 @@ ONLY_JUDGED: Final = "judged"
 Say = Callable[[str], None]
 
 
-def pre_commit(repo: Repo, say: Say, standby: Standby | None = None) -> int:
+def pre_commit(repo: Repo, say: Say, children: Children) -> int:
     """Refuse staged files that the filter did not see, and models that the gate does not let in.
 
-    Manifests that nobody would restore are warned of; records of models that pass are staged. `standby` is a child of
-    the gate that was started early.
+    Manifests that nobody would restore are warned of; records of models that pass are staged. `children` were started
+    early.
 
     Raises:
         LeptonError, OSError: a model could not be judged at all.
@@ -64,7 +64,7 @@ def pre_commit(repo: Repo, say: Say, standby: Standby | None = None) -> int:
                 status = REFUSED
             elif reason is None and not kept[0]:
                 say(f"{name} is tracked by a .gitattributes that is not staged: without it, clones get a manifest")
-        return status if status != EXIT_OK else gate_staged(repo, store, say, standby)
+        return status if status != EXIT_OK else gate_staged(repo, store, say, children)
 
 
 def _staged(repo: Repo) -> dict[bytes, Oid]:
@@ -195,20 +195,20 @@ def _explain(say: Say, error: LeptonError) -> None:
         say(f"    {error.hint}")
 
 
-def run(repo: Repo, name: str, arguments: Sequence[str], standby: Standby | None) -> int:
+def run(repo: Repo, name: str, arguments: Sequence[str], children: Children) -> int:
     """Run the hook `name` as git does, with its arguments and our standard input.
 
     Args:
         repo: where.
         name: as git calls the hook.
         arguments: from git.
-        standby: a child of the gate that was started early, or None.
+        children: those that were started early.
 
     Raises as the hook itself.
     """
     match name:
         case "pre-commit" | "pre-merge-commit":
-            return pre_commit(repo, to_stderr, standby)
+            return pre_commit(repo, to_stderr, children)
         case "post-commit":
             return post_commit(repo, to_stderr)
         case "post-merge":

@@ -20,6 +20,7 @@ from git_lepton.config.values import ModelSettings
 from git_lepton.errors import LeptonError
 from git_lepton.gate.values import Folder
 from git_lepton.gate.workspace import Workspace
+from git_lepton.proc import Spare
 from git_lepton.record import locating
 from git_lepton.record.bundle import Bundle, BundleFile
 from git_lepton.record.locating import LocatedBundle, Part
@@ -40,13 +41,20 @@ class VariantBuilder:
     """Builds the variants of models of one repository, or finds them."""
 
     def __init__(
-        self, store: Store, workspace: Workspace, *, say: Callable[[str], None], rebuild: bool = False
+        self,
+        store: Store,
+        workspace: Workspace,
+        *,
+        say: Callable[[str], None],
+        rebuild: bool = False,
+        spare: Spare | None = None,
     ) -> None:
-        """Prepare; `rebuild` believes no earlier result."""
+        """Prepare; `rebuild` believes no earlier result, `spare` is a child for the first build."""
         self._store = store
         self._workspace = workspace
         self._say = say
         self._rebuild = rebuild
+        self._spare = spare
         self._cache = store.repo.lepton_dir / CACHE
 
     def known(self, settings: ModelSettings, original: Bundle, calibration: Part | None) -> dict[str, Variant]:
@@ -75,6 +83,7 @@ class VariantBuilder:
             out,
             calibration=None if calibration is None else self._workspace.data(calibration).path,
             exclude=exclude_of(settings, recipe),
+            spare=self._spare,
         )
         for glob in made.unmatched if isinstance(made, Built) else ():
             self._say(f"{settings.name}: exclude {glob!r} of {recipe} matches no tensor and no node")
@@ -102,6 +111,7 @@ class VariantBuilder:
             if before != file:
                 with FileSource(out / change.path) as source:
                     self._store.add(source, change.path, file_hash=file.blake3)
+                self._workspace.offer(file.blake3, out / change.path)
                 files.append(file)
         drop = tuple(change.path for change in made.files if change.change == "dropped")
         draft = Variant(made.recipe, made.recipe_version, files=tuple(files), drop=drop)

@@ -2,7 +2,3 @@
 
 `build.build` and `build.recipe_key` are the whole of it; what they take and give is in `values`.
 """
-
-from git_lepton.variants.values import RECIPE_VERSION, Built, FileChange, ModelFolder, Skipped, TensorError
-
-__all__ = ["RECIPE_VERSION", "Built", "FileChange", "ModelFolder", "Skipped", "TensorError"]

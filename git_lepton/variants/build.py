@@ -16,18 +16,18 @@ import os
 import re
 import shutil
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from blake3 import blake3
 
-from git_lepton import atomic, proc
+from git_lepton import atomic
 from git_lepton.config.recipes import FORMATS, Step, parse_recipe
 from git_lepton.errors import CommandError, RaceLostError, UsageError
+from git_lepton.proc import Spare
 from git_lepton.values import Hash
-from git_lepton.variants import folder, quantizers
+from git_lepton.variants import folder, quantizers, standby
 from git_lepton.variants.values import (
     RECIPE_VERSION,
     Built,
@@ -47,7 +47,6 @@ _STAGE: Final = "variant~"
 """Prefix of the names of our folders, so that nobody takes them for the owned *files* of `atomic`."""
 
 _NOISE: Final = re.compile(r"\s*(File \"|Traceback |\^|~|During handling|The above exception)|\s*$")
-_PACKAGE_ROOT: Final = str(Path(__file__).parents[2])
 
 
 def build(
@@ -59,6 +58,7 @@ def build(
     exclude: Sequence[str] = (),
     timeout: float | None = None,
     memory: int | None = None,
+    spare: Spare | None = None,
 ) -> Built | Skipped:
     """Build one variant.
 
@@ -71,6 +71,7 @@ def build(
         exclude: globs of tensor and node names that are left alone.
         timeout: seconds for the whole build.
         memory: bytes that the child may allocate (Linux); None for no limit.
+        spare: a child that was started early, if nobody took it yet.
 
     Raises:
         UsageError: an unknown recipe, files that are not there, examples that cannot be read, an output that is not
@@ -101,7 +102,7 @@ def build(
             os.getpid(),
             memory,
         )
-        made = _run(request, timeout)
+        made = _run(request, timeout, spare)
         if isinstance(made, Skipped):
             return made
         built = _built(recipe, steps, model, stage / "new", made)
@@ -139,20 +140,11 @@ def recipe_key(recipe: str, bundle: Hash, calibration: Hash | None, exclude: Seq
     return blake3(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _run(request: Request, timeout: float | None) -> Outcome | Skipped:
+def _run(request: Request, timeout: float | None, spare: Spare | None) -> Outcome | Skipped:
     """The worker's outcome, or the reason why there is none."""
-    env = {
-        # What tools print in an order of hashes, and where they look for our own package and put their files.
-        "PYTHONHASHSEED": "0",
-        "PYTHONPATH": os.pathsep.join(filter(None, (_PACKAGE_ROOT, os.environ.get("PYTHONPATH")))),
-        "TMPDIR": str(Path(request.stage) / "tmp"),
-        "PYTHONWARNINGS": "ignore",
-        "OPENBLAS_NUM_THREADS": "1",  # numpy's, which is not asked for any product here; each thread costs memory
-    }
-    # `-P`: the folder we run in must never stand in for a package.
-    argv = [sys.executable, "-P", "-m", "git_lepton.variants.worker"]
     try:
-        done = proc.run(argv, input=request.encoded(), cwd=Path(request.stage), env=env, check=False, timeout=timeout)
+        with (spare.take() if spare else None) or standby.start() as process:
+            done = process.answer(request.encoded(), timeout)
     except CommandError as error:
         if timeout is not None and error.status == -signal.SIGKILL:
             return Skipped(request.recipe, f"it did not end within {timeout:g} seconds", passing=True)
@@ -166,7 +158,7 @@ def _run(request: Request, timeout: float | None) -> Outcome | Skipped:
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError as error:
-        raise CommandError(argv, done.status, _last_words(done.stderr)) from error
+        raise CommandError((standby.MODULE,), done.status, _last_words(done.stderr)) from error
     if "usage" in answer:
         raise UsageError(answer["usage"])
     if "failed" in answer:

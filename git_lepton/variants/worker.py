@@ -1,5 +1,7 @@
 """The child process of a build: `python -m git_lepton.variants.worker`, a request on standard input, one answer out.
 
+With `--warm` it loads the quantizers of ONNX before it reads; without a request it ends.
+
 Tools print, crash, and use much memory, so they run here and nowhere else. Standard output carries the answer, one
 line of JSON; whatever tools print there goes to standard error. When the parent dies, which is looked for twice a
 second, the worker deletes the folder it writes in and ends: a build that is killed leaves nothing.
@@ -18,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
@@ -103,13 +106,20 @@ def _watch(parent: int, stage: Path) -> None:
 
 def main() -> None:
     """Read the request, build, answer."""
-    request = Request.decoded(sys.stdin.buffer.read())
+    channel = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    if "--warm" in sys.argv:
+        with suppress(ImportError):
+            import onnx  # noqa: F401
+            import onnxruntime.quantization  # noqa: F401
+    if not (data := sys.stdin.buffer.read()):
+        return
+    request = Request.decoded(data)
     threading.Thread(target=_watch, args=(request.parent, Path(request.stage)), daemon=True).start()
     if request.memory is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (request.memory, request.memory))
-    tempfile.tempdir = str(Path(request.stage) / "tmp")
-    channel = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    os.chdir(request.stage)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(Path(request.stage) / "tmp")
     with channel:
         channel.write(json.dumps(answer(request)).encode())
 

@@ -1,0 +1,51 @@
+"""The child processes of a gated commit, started before the program is loaded and git is read.
+
+Loading numpy, onnxruntime and its quantizers takes longer than the rest of the gate's own work, so it happens beside
+it. Whether a child will be wanted is a guess from a few words of lepton.toml, which costs a read: a child that nobody
+takes is ended, and one that was not expected is started when it is wanted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from git_lepton.gate.standby import Standby
+from git_lepton.proc import Spare
+from git_lepton.variants import standby
+
+_SETTINGS: Final = "lepton.toml"
+_EVALUATES: Final = re.compile(rb"\.gate\]\].*\.onnx|\.onnx.*\.gate\]\]", re.DOTALL)
+_BUILDS: Final = re.compile(rb"^\s*variants\s*=\s*\[[^]]*int", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """Those that were started: `evaluator` runs models, `builder` makes a variant."""
+
+    evaluator: Standby | None = None
+    builder: Spare | None = None
+
+
+@contextmanager
+def expected(top: Path | None) -> Iterator[Children]:
+    """The children that a commit in the work tree `top` may want; those that nobody took are ended.
+
+    Raises:
+        CommandError: one cannot be started.
+    """
+    try:
+        text = b"" if top is None else (top / _SETTINGS).read_bytes()
+    except OSError:
+        text = b""
+    with ExitStack() as stack:
+        if top is None or not _EVALUATES.search(text):
+            yield Children()
+            return
+        evaluator = stack.enter_context(Standby(top))
+        builder = stack.enter_context(Spare(standby.start("--warm"))) if _BUILDS.search(text) else None
+        yield Children(evaluator, builder)
