@@ -82,7 +82,7 @@ def command(
     whose = None if side is None else SIDES[side]
     comparison = run(repo, words, paths, cached=cached, no_index=no_index, whose=whose, wish=wish, quiet=asked.quiet)
     _print(comparison, asked, md=md, page=page)
-    return EXIT_DIFFERS if exit_code and comparison.files else EXIT_OK
+    return EXIT_DIFFERS if exit_code and (comparison.files or comparison.damaged) else EXIT_OK
 
 
 def run(

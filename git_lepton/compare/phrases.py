@@ -170,7 +170,7 @@ def _values(model: Model, tuned: Sequence[TensorChange]) -> list[str]:
     if not tuned:
         return clauses
     if len(tuned) >= _MOST * model.comparable:
-        clauses.append(_everything(tuned, model.comparable))
+        clauses.append(_everything(tuned, model))
         return clauses
     names = [change.name for change in tuned]
     layers = tell_layers(names, model.after)
@@ -189,10 +189,10 @@ def _values(model: Model, tuned: Sequence[TensorChange]) -> list[str]:
     return clauses
 
 
-def _everything(tuned: Sequence[TensorChange], comparable: int) -> str:
+def _everything(tuned: Sequence[TensorChange], model: Model) -> str:
     if len(tuned) == 1:
         return f"{tuned[0].name} changed"
-    told = "every tensor" if len(tuned) >= comparable else f"{len(tuned):,} of {comparable:,} tensors"
+    told = "every tensor" if len(tuned) >= len(model.after) else f"{len(tuned):,} of {len(model.after):,} tensors"
     middle = _middle(tuned)
     if middle is None:
         return f"retrained: {told} changed"

@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -96,10 +96,12 @@ class Side:
     Attributes:
         name: how the caller names it: "main", "index", "old.safetensors".
         files: by key, see the module's text; sorted by it.
+        damaged: paths whose text begins like a manifest and is none, with what is wrong.
     """
 
     name: str
     files: Mapping[str, FileSide]
+    damaged: Mapping[str, str] = field(default_factory=dict)
     _found: dict[str, tuple[FileSide, dict[str, TensorLine]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -254,7 +256,7 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int, int, int]:
 def at_revision(store: Store, rev: str, paths: Sequence[str] = (), *, name: str | None = None) -> Side:
     """The weight files of a revision, or of these `paths` (files and folders from the top of the work tree).
 
-    A path whose text is a broken manifest is warned of and left out.
+    A path whose text is a broken manifest is warned of, and is among the damaged.
 
     Raises:
         UsageError: `rev` leads to no tree.
@@ -263,7 +265,8 @@ def at_revision(store: Store, rev: str, paths: Sequence[str] = (), *, name: str 
     for path, error in listing.broken:
         store.warn(f"{path}: {error.message}")
     files = {f.path: StoredFile(store, f.manifest, f.path) for f in listing.files}
-    return _side(name or rev or "index", files)
+    damaged = {path: error.message for path, error in listing.broken}
+    return replace(_side(name or rev or "index", files), damaged=damaged)
 
 
 def in_index(store: Store, paths: Sequence[str] = ()) -> Side:

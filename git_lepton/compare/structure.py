@@ -30,6 +30,8 @@ def compare(before: Side, after: Side, *, with_facts: bool = True) -> Comparison
         after: the newer or right side.
         with_facts: also read what differs beside the tensors, as far as it is here.
     """
+    if after.damaged:  # such a file was not removed
+        before = replace(before, files={key: file for key, file in before.files.items() if key not in after.damaged})
     pairs = pair(before, after)
     files = [_file(item, with_facts) for item in pairs if not (item.equal and item.old_key == item.key)]
     found = Comparison(
@@ -40,6 +42,7 @@ def compare(before: Side, after: Side, *, with_facts: bool = True) -> Comparison
         numbers=False,
         sampled=False,
         summary="",
+        damaged=after.damaged,
     )
     return replace(found, summary=summarise(found, before, after))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from git_lepton.compare.phrases import Model, count, described, listing
@@ -36,6 +37,11 @@ def summarise(comparison: Comparison, before: Side, after: Side) -> str:
 
 
 def _told(comparison: Comparison, before: Side, after: Side) -> str:
+    damaged = list(comparison.damaged)
+    if damaged:
+        verb = "has a damaged manifest" if len(damaged) == 1 else "have damaged manifests"
+        rest = [_told(replace(comparison, damaged={}), before, after)] if comparison.files else []
+        return "; ".join([f"{listing(damaged)} {verb}", *rest])
     if not comparison.files:
         return "nothing changed"
     models = [_model(files, before, after) for files in _gather(comparison.files)]

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from git_lepton.values import Hash
@@ -197,6 +198,7 @@ class Comparison:
         numbers: whether numbers were asked for.
         sampled: whether some are estimates.
         summary: one sentence, as a person would say it, for all of it.
+        damaged: paths of the newer side whose manifest is broken, with what is wrong; they are not among `files`.
     """
 
     before: str
@@ -206,3 +208,4 @@ class Comparison:
     numbers: bool
     sampled: bool
     summary: str
+    damaged: Mapping[str, str] = field(default_factory=dict)

@@ -22,6 +22,7 @@ def comparison_fields(comparison: Comparison) -> dict[str, Any]:
         "sampled": comparison.sampled,
         "same_files": comparison.same_files,
         "files": [_file_fields(file) for file in comparison.files],
+        "damaged": [{"path": path, "message": message} for path, message in comparison.damaged.items()],
     }
 
 

@@ -8,7 +8,6 @@ or `_name`.
 from __future__ import annotations
 
 import math
-import re
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
@@ -17,7 +16,7 @@ from typing import Final
 
 from git_lepton.compare.values import Numbers, TensorChange
 from git_lepton.report import review_words as words
-from git_lepton.report.html_figures import histogram, key, meter, strip
+from git_lepton.report.html_figures import breakable, histogram, key, meter, strip
 from git_lepton.report.html_style import STYLE
 from git_lepton.report.layers import Layer, has_two_sides, layers, most_changed
 from git_lepton.report.review import ModelReview, ReviewReport
@@ -30,7 +29,6 @@ BINS: Final = 41
 _MOST_LAYERS: Final = 400
 _MOST_ROWS: Final = 2_000
 _MOST_FILES: Final = 50
-_SEPARATOR: Final = re.compile(r"(?<=[./_])(?=\w)")
 _POLICY: Final = (
     "default-src 'none'; style-src 'sha256-"
     + b64encode(sha256(STYLE.encode()).digest()).decode()
@@ -88,8 +86,7 @@ def _text(text: str) -> str:
 
 
 def _name(name: str) -> str:
-    """A name, which may be broken over lines after the signs that part it."""
-    return f"<code>{_SEPARATOR.sub('<wbr>', escape(words.visible(name)))}</code>"
+    return f"<code>{breakable(name)}</code>"
 
 
 def _anchor(title: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Final
@@ -22,10 +23,16 @@ SIGNS: Final[dict[TensorKind, str]] = {
     "retyped": "t",
 }
 """What stands in the square of a tensor that has not only new values."""
+_SEPARATOR: Final = re.compile(r"(?<=[./_])(?=\w)")
 _SQUARES: Final = 400
 """A layer with more tensors than this shows its first ones."""
 _WIDTH: Final = 240
 _HEIGHT: Final = 60
+
+
+def breakable(name: str) -> str:
+    """A name, escaped, which may be broken over lines after the signs that part it."""
+    return _SEPARATOR.sub("<wbr>", escape(visible(name)))
 
 
 def heat(change: TensorChange | None) -> int:
@@ -93,7 +100,7 @@ def histogram(change: TensorChange, numbers: Numbers) -> str:
     seen = "its values" if numbers.compared == numbers.elements else "the values that were compared"
     most = f"95 % of {seen} moved by less than {moved:.2g}"
     end = f"{numbers.max_abs:.3g}"
-    name = escape(visible(change.name))
+    name = breakable(change.name)
     figures = f"Change {percent(numbers.relative_l2)}, in {percent(numbers.share)} of its values"
     return (
         f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" focusable="false"'

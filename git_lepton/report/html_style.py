@@ -90,7 +90,7 @@ footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .5rem
   .heat li { grid-template-columns: 1fr auto; }
   .strip { grid-column: 1 / -1; }
   .summary { font-size: 1.15rem; }
-  tbody th { min-width: 7rem; }
+  tbody th { min-width: 11rem; }
 }
 @media print { nav, .skip { display: none; } .scroll { overflow: visible; } }
 """

@@ -190,11 +190,12 @@ def _broken_values(numbers: Numbers) -> list[str]:
 
 
 def alarms(report: ReviewReport) -> list[str]:
-    """What nobody should overlook: gates that failed, values that became NaN or infinite, tensors of zeros only.
+    """What nobody should overlook: what cannot be loaded, gates that failed, values that became NaN, infinite or zero.
 
     Names in it are visible, but not yet escaped for any markup.
     """
-    found = [
+    found = [f"{visible(path)} cannot be loaded: {why}" for path, why in report.comparison.damaged.items()]
+    found += [
         f"gate {visible(row.gate)} of {gate_model(row)} failed{f': {revealed(row.reason)}' if row.reason else ''}"
         for row in report.gates
         if row.verdict == "fail"

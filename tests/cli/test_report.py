@@ -71,6 +71,20 @@ def test_a_file_that_came_and_one_that_went(repo: Repo, lepton: Lepton) -> None:
     assert "#### Layers" not in out
 
 
+def test_a_damaged_manifest_is_not_a_file_that_went(repo: Repo, history: tuple[Manifest, ...], lepton: Lepton) -> None:
+    assert repo.work_tree
+    (repo.work_tree / PATH).write_bytes(history[-1].to_bytes().replace(b"format", b"<<<<<<< ours\nformat"))
+    git(repo.work_tree, "commit", "-qam", "conflict markers")
+    out = lepton("report", "HEAD~1..HEAD").out
+    assert f"**{PATH} has a damaged manifest**" in out
+    assert f"⚠ {PATH} cannot be loaded: " in out
+    assert "removed" not in out
+    differs = lepton("diff", "HEAD~1", "HEAD", "--exit-code", "--json")
+    assert (differs.status, [row["path"] for row in differs.json["damaged"]]) == (1, [PATH])
+    assert "| removed |" not in lepton("report", "HEAD~1..HEAD", "--html", "page.html").out
+    assert "cannot be loaded" in Path("page.html").read_text(encoding="utf-8")
+
+
 def test_a_clone_without_weights_fetches_only_what_changed(
     clone: Repo, lepton: Lepton, monkeypatch: pytest.MonkeyPatch
 ) -> None:

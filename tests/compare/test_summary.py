@@ -55,6 +55,11 @@ SCENARIOS: dict[str, tuple[Tensors, Tensors, str]] = {
         {name: tensor(5000 + n, *shape) for n, (name, (_, shape, _)) in enumerate(BASE.items())},
         "retrained: every tensor changed",
     ),
+    "everything but a table of integers": (
+        {"ids": ("I64", (4,), bytes(32)), "w": tensor(1, 64), "v": tensor(2, 64)},
+        {"ids": ("I64", (4,), bytes(32)), "w": tensor(3, 64), "v": tensor(4, 64)},
+        "retrained: 2 of 3 tensors changed",
+    ),
     "a cast": (BASE, transformer(dtype="BF16"), "only the dtype changed: F32 -> BF16"),
     "a cast and more": (
         BASE,
