@@ -68,8 +68,8 @@ def test_of_a_hundredth_that_changed_all_over_a_model_a_hundredth_comes(serving:
     engine, seen = serving.engine()
     engine.poll()
     for layer in range(8):
-        at = len(model) * layer // 8 + 100_000
-        model[at : at + len(model) // 800] = weights(layer, len(model) // 3200)
+        at, piece = len(model) * layer // 8 + 100_000, weights(layer, len(model) // 3200)
+        model[at : at + len(piece)] = piece
     serving.move(serving.commit({"model.safetensors": bytes(model)}), "3.0.0")
     engine.poll()
     assert (serving.served() / "model.safetensors").read_bytes() == model

@@ -23,6 +23,7 @@ from git_lepton.release.channels import Channel, find, mirrored, refresh
 from git_lepton.release.message import Action, Move
 from git_lepton.release.moves import carry_out, plan
 from git_lepton.release.names import Version
+from git_lepton.store import manifest
 from git_lepton.store.source import BytesSource
 from git_lepton.store.store import Store
 from git_lepton.values import Hash, Oid
@@ -111,7 +112,8 @@ class World:
                 path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if name.endswith(WEIGHTS):
-                    path.write_bytes(store.add(BytesSource(data), name).to_bytes())
+                    before = [manifest.parse(path.read_bytes())] if path.exists() else []
+                    path.write_bytes(store.add(BytesSource(data), name, candidates=before).to_bytes())
                 else:
                     path.write_bytes(data)
                 listed.append(line(name, data))
