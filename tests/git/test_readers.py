@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from git_lepton.git.repo import Repo, discover
 from git_lepton.values import Oid
 from tests.support import git
 
-Open = Callable[[Repo], ObjectReader]
 NOWHERE = {"sha1": Oid("1" * 40), "sha256": Oid("1" * 64)}
 CASES = [(CatFile, "sha1"), (PackReader, "sha1"), (LibGit2Odb, "sha1"), (CatFile, "sha256"), (PackReader, "sha256")]
 SIZES = (0, 1, 200, 65534, 65535, 65536, 131070, 200_000)

@@ -97,11 +97,6 @@ class Person:
         self.git("config", "user.signingKey", str(keys / (name or self.name)))
         self.git("config", "gpg.ssh.allowedSignersFile", str(keys / "allowed"))
 
-    def forget_weights(self) -> None:
-        """Lose all stored weights, as a clone without them."""
-        for ref in self.git("for-each-ref", "--format=%(refname)", "refs/lepton/models", "refs/lepton/index").split():
-            self.git("update-ref", "-d", ref)
-
 
 def refs(folder: Path) -> dict[str, str]:
     """All refs of a repository."""

@@ -5,7 +5,6 @@ https://chromedevtools.github.io/devtools-protocol/ has the methods; messages ar
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import json
 import os
@@ -78,10 +77,6 @@ class Browser:
         code = {"Tab": 9, "Enter": 13}[key]
         for kind in ("rawKeyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
-
-    def screenshot(self, file: Path) -> None:
-        """The whole page as PNG."""
-        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
 
     def roles(self) -> list[str]:
         """The roles that a screen reader is told of, in order."""
