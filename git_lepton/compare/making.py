@@ -1,8 +1,8 @@
 """The bytes of a tensor that is on no side: values by a strategy, or rows of two sides.
 
-A tensor is read in spans of as many elements as a stored chunk has, on a few threads, and leaves in the same spans,
-rounded once to its dtype. A strategy that looks more than once reads the spans again, unless the tensor is small enough
-to be kept; memory does not depend on its size.
+A tensor is made chunk by chunk, each as the store would cut it, on whatever thread asks for it. Before the first one
+its strategy may have to look at the whole tensor; it reads the spans again for that, unless the tensor is small enough
+to be kept. Memory does not depend on its size, and a chunk can be made again at any time.
 """
 
 from __future__ import annotations
@@ -10,34 +10,29 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import accumulate
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from git_lepton.codec.chunking import CHUNK_ELEMENTS
-from git_lepton.codec.workspace import WORKSPACE
+from git_lepton.codec.chunking import CHUNK_ELEMENTS, chunk_lengths
+from git_lepton.compare.arithmetic import Block
 from git_lepton.compare.decoding import Decoder
 from git_lepton.compare.mergevalues import SIDES, Decision, Whose
-from git_lepton.compare.rounding import round_to
 from git_lepton.compare.sides import FileSide
-from git_lepton.compare.strategies import Block, TensorBlocks, needs_double, prepare
+from git_lepton.compare.strategies import Combine, TensorBlocks, prepare
 from git_lepton.config.strategies import STRATEGIES
 from git_lepton.store.manifest import TensorLine
-from git_lepton.store.reading import in_order
-from git_lepton.values import DTYPES
+from git_lepton.values import DTYPES, Hash
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from git_lepton.compare.arithmetic import Codes
 
 Files = Mapping[Whose, FileSide]
 """The sides that are there."""
 
-BLOCK: Final = 1 << 16
-"""Elements computed at once by dare-ties; what it keeps depends on it, so it never changes."""
-_CACHED: Final = 1 << 15
-"""Elements computed at once by the others: all that is made on the way fits a processor's cache."""
-_KEPT: Final = 96 << 20
-"""Raw bytes of one tensor, all sides together, that are kept for a second look."""
+_KEPT: Final = 48 << 20
+"""Raw bytes of one tensor, all sides together, that are kept for a second look; of two tensors at once."""
 
 
 class TensorBytes:
@@ -53,10 +48,21 @@ class TensorBytes:
         """Bytes in the tensor."""
         return self.pieces[-1].stop if self.pieces else 0
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Bytes of each piece."""
+        return tuple(piece.stop - piece.start for piece in self.pieces)
+
     def read(self, start: int, stop: int) -> memoryview | bytes:
         """Bytes `start` to `stop`. Raises as `FileSide.read`."""
         found = list(self._overlapping(start, stop))
         return found[0] if len(found) == 1 else b"".join(found)
+
+    def hash(self, start: int, stop: int) -> Hash | None:
+        """BLAKE3 of these bytes, if they are a piece whose hash is known."""
+        at = bisect_right(self._starts, start) - 1
+        piece = self.pieces[at] if at >= 0 else None
+        return piece.hash if piece is not None and (piece.start, piece.stop) == (start, stop) else None
 
     def _overlapping(self, start: int, stop: int) -> Iterator[memoryview | bytes]:
         at = max(bisect_right(self._starts, start) - 1, 0)
@@ -67,26 +73,94 @@ class TensorBytes:
             start, at = piece.stop, at + 1
 
 
-def made(decision: Decision, files: Files, pool: ThreadPoolExecutor) -> Iterator[memoryview | bytes]:
-    """The bytes of a tensor whose decision is "computed" or "rows", in order, made on the threads of `pool`.
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A chunk that was made.
 
-    Raises:
-        MissingError, CorruptError, ChangedError: of the sides.
+    Attributes:
+        raw: its bytes, which nobody writes to.
+        kin: the same chunk of the closest relative, by its hash, if it was looked at.
     """
-    if decision.outcome == "computed":
-        yield from _computed(decision, files, pool)
-        return
-    assert decision.base is not None
-    assert decision.grown
-    trained: Whose = "theirs" if decision.grown == "ours" else "ours"
-    grown = _bytes_of(decision, files, decision.grown)
-    common = _bytes_of(decision, files, trained).size
-    first = SIDES.get(decision.strategy, trained)
-    if decision.strategy and decision.strategy not in SIDES:
-        yield from _computed(decision, files, pool)
-    else:
-        yield from _copied(_bytes_of(decision, files, first), 0, common, pool)
-    yield from _copied(grown, common, grown.size, pool)
+
+    raw: memoryview
+    kin: Mapping[Hash, memoryview]
+
+
+class MadeTensor:
+    """A tensor whose decision is "computed" or "rows". Threads may share it.
+
+    Attributes:
+        size: bytes.
+        lengths: bytes of each chunk.
+    """
+
+    def __init__(self, decision: Decision, files: Files) -> None:
+        """Decide how it is made; reads nothing. Raises MissingError without the index of a side."""
+        assert decision.line is not None
+        dtype = decision.line.dtype
+        self._first = self._grown = None
+        if decision.outcome == "rows":
+            assert decision.grown
+            trained: Whose = "theirs" if decision.grown == "ours" else "ours"
+            self._grown = _bytes_of(decision, files, decision.grown)
+            self._common = _bytes_of(decision, files, trained).size
+            self.size = self._grown.size
+            if not decision.strategy or decision.strategy in SIDES:
+                self._first = _bytes_of(decision, files, SIDES.get(decision.strategy, trained))
+        self._reader = None if self._first else _Reader(decision, files)
+        if self._reader and not self._grown:
+            self.size = self._common = self._reader.size
+        self.lengths: Final = chunk_lengths(dtype, self.size)
+        self._starts = list(accumulate(self.lengths, initial=0))
+        self._decision = decision
+        self._combine: Combine | None = None
+        self._lock = Lock()
+
+    def look(self, pool: ThreadPoolExecutor | None = None) -> None:
+        """Look at the whole tensor, once, on the threads of `pool`.
+
+        Raises:
+            MissingError, CorruptError, ChangedError: of the sides.
+        """
+        with self._lock:
+            if self._combine is None and self._reader is not None:
+                blocks = self._reader.blocks(pool)
+                self._combine = prepare(self._decision.strategy, self._decision.options, blocks)
+
+    def chunk(self, number: int) -> Made:
+        """Make one chunk; raises as `look`."""
+        start, stop = self._starts[number : number + 2]
+        if stop <= self._common and self._reader is not None:
+            return self._computed(number)
+        parts: list[memoryview | bytes] = []
+        if start < self._common:
+            computed = self._reader is not None
+            parts.append(self._computed(number).raw if computed else self._copied(start, min(stop, self._common)))
+        if stop > self._common:
+            assert self._grown is not None
+            parts.append(self._grown.read(max(start, self._common), stop))
+        return Made(memoryview(parts[0] if len(parts) == 1 else b"".join(parts)), {})
+
+    def read(self, start: int, stop: int) -> memoryview | bytes:
+        """Make bytes `start` to `stop`; raises as `look`."""
+        parts = []
+        at = bisect_right(self._starts, start) - 1
+        while start < stop:
+            begin, end = self._starts[at : at + 2]
+            parts.append(self.chunk(at).raw[start - begin : min(stop, end) - begin])
+            start, at = end, at + 1
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _computed(self, span: int) -> Made:
+        self.look()
+        assert self._combine is not None
+        assert self._reader is not None
+        block, kin = self._reader.last(span)
+        return Made(self._combine(block), kin)
+
+    def _copied(self, start: int, stop: int) -> memoryview | bytes:
+        assert self._first is not None
+        return self._first.read(start, stop)
 
 
 def keeps_rows(decision: Decision, files: Files) -> bool:
@@ -112,69 +186,57 @@ def _bytes_of(decision: Decision, files: Files, whose: Whose) -> TensorBytes:
     return TensorBytes(files[whose], line)
 
 
-def _copied(tensor: TensorBytes, start: int, stop: int, pool: ThreadPoolExecutor) -> Iterator[memoryview | bytes]:
-    cuts = [start, *(p.start for p in tensor.pieces if start < p.start < stop), stop]
-    ranges = [pair for pair in pairwise(cuts) if pair[0] < pair[1]]
-    return in_order(lambda at: tensor.read(*ranges[at]), range(len(ranges)), pool)
-
-
-def _computed(decision: Decision, files: Files, pool: ThreadPoolExecutor) -> Iterator[memoryview | bytes]:
-    reader = _Reader(decision, files)
-    combine = prepare(decision.strategy, decision.options, reader.blocks(pool))
-    dtype = reader.decoder.dtype
-
-    def one(span: int) -> bytes:
-        return b"".join(round_to(dtype, combine(block)) for block in reader.load(span))
-
-    return in_order(one, range(reader.spans), pool)
-
-
 class _Reader:
-    """Numbers of one tensor of all sides, span by span."""
+    """Bit patterns of one tensor of all sides, span by span."""
 
     def __init__(self, decision: Decision, files: Files) -> None:
+        # The base comes last: to read a delta of it leaves it at hand.
         sides: list[Whose] = ["ours", "theirs"]
         if STRATEGIES[decision.strategy].needs_base:
-            sides.insert(0, "base")
+            sides.append("base")
         self._name = decision.name
         self._tensors = {whose: _bytes_of(decision, files, whose) for whose in sides}
         assert decision.ours is not None
-        self.decoder: Final = Decoder(decision.ours.dtype, DTYPES[decision.ours.dtype].bits)
-        self._width = self.decoder.bits // 8
-        self._block = BLOCK if decision.strategy == "dare-ties" else _CACHED
-        self._kind = "<f8" if self._width > 2 or needs_double(decision.strategy, decision.options) else "<f4"
+        self._decoder = Decoder(decision.ours.dtype, DTYPES[decision.ours.dtype].bits)
+        self._width = self._decoder.bits // 8
         # Of a side that appended rows, those that all sides have.
         self._elements = min(tensor.size for tensor in self._tensors.values()) // self._width
-        self.spans: Final = -(-self._elements // CHUNK_ELEMENTS)
         self._keeps = len(sides) * self._elements * self._width <= _KEPT
-        self._kept: dict[int, dict[Whose, NDArray[np.unsignedinteger]]] = {}
+        self._kept: dict[int, dict[Whose, Codes]] = {}
 
-    def blocks(self, pool: ThreadPoolExecutor) -> TensorBlocks:
-        """What strategies work on."""
-        return TensorBlocks(self._name, self._elements, self.spans, self.load, pool)
+    @property
+    def size(self) -> int:
+        """Bytes that all sides have."""
+        return self._elements * self._width
 
-    def load(self, span: int) -> Iterator[Block]:
-        """The blocks of one span; the numbers of one last until the next is asked for."""
-        codes = self._codes(span)
-        count = min(CHUNK_ELEMENTS, self._elements - span * CHUNK_ELEMENTS)
-        for at in range(0, count, self._block):
-            values = {}
-            for whose, found in codes.items():
-                part = found[at : at + self._block]
-                values[whose] = WORKSPACE.array(f"merge {whose}", self._kind, part.size)
-                self.decoder.values(part, values[whose])
-            number = (span * CHUNK_ELEMENTS + at) // self._block
-            yield Block(number, values.get("base"), values["ours"], values["theirs"])
+    def blocks(self, pool: ThreadPoolExecutor | None) -> TensorBlocks:
+        """What strategies look at."""
+        spans = -(-self._elements // CHUNK_ELEMENTS)
+        return TensorBlocks(self._name, self._decoder.dtype, self._elements, spans, self._load, self._keeps, pool)
 
-    def _codes(self, span: int) -> dict[Whose, NDArray[np.unsignedinteger]]:
-        if span in self._kept:
-            return self._kept[span]
+    def last(self, span: int) -> tuple[Block, Mapping[Hash, memoryview]]:
+        """A span and what is in it of the closest relative; it need not be kept any longer."""
+        codes = self._kept.pop(span, None) or self._read(span)
+        kin = self._tensors["base" if "base" in codes else "ours"]
+        near = codes.get("base", codes["ours"])
+        start = span * CHUNK_ELEMENTS * self._width
+        digest = kin.hash(start, start + near.nbytes)
+        return _block(span, codes), {digest: near.view("<u1").data} if digest else {}
+
+    def _load(self, span: int) -> Block:
+        codes = self._kept.get(span) or self._read(span)
+        if self._keeps:
+            self._kept[span] = codes
+        return _block(span, codes)
+
+    def _read(self, span: int) -> dict[Whose, Codes]:
         start = span * CHUNK_ELEMENTS
         stop = min(start + CHUNK_ELEMENTS, self._elements)
-        found = {
-            whose: self.decoder.codes(tensor.read(start * self._width, stop * self._width), stop - start)
+        return {
+            whose: self._decoder.codes(tensor.read(start * self._width, stop * self._width), stop - start)
             for whose, tensor in self._tensors.items()
         }
-        if self._keeps:
-            self._kept[span] = found
-        return found
+
+
+def _block(span: int, codes: Mapping[Whose, Codes]) -> Block:
+    return Block(span * CHUNK_ELEMENTS, codes.get("base"), codes["ours"], codes["theirs"])

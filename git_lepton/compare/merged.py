@@ -1,20 +1,23 @@
 """The merged file: a decision list as bytes that the store takes like any file, or that are written anywhere.
 
-What is new lies in a *spool*, an unlinked sparse file with the shape of the merged one: the bytes outside tensors and
-the tensors that were made are where they belong, and those that are copied from a side are holes. So a parser can look
-at it as at a whole file, and nothing but what is new is ever written.
+Nothing of it is written down but the bytes outside tensors, which lie in an unlinked sparse file with the shape of the
+merged one, so that a parser can look at it as at a whole file. Tensors are copied from a side or made, chunk by chunk,
+whenever they are asked for, on a few threads and in order.
 
-The survey of such a file needs no reading of tensors that are copied, since their hashes are known; only the hash of
-the file as a whole takes one pass over all of it, decoded on a few threads. The store then finds the copied tensors by
-their hashes, and encodes what is new.
+The survey of such a file needs no hashing of chunks that are copied, since their hashes are known; the hash of the file
+as a whole takes one pass over all of it. In that pass each chunk that was made can be encoded in the thread that made
+it, while it and the chunk that it descends from are in memory (`store.begun`).
 """
 
 from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, Final
@@ -24,18 +27,36 @@ from blake3 import blake3
 from git_lepton import formats
 from git_lepton.closing import Closing
 from git_lepton.codec.chunking import CHUNK_BYTES, chunk_lengths
-from git_lepton.compare.making import Files, TensorBytes, keeps_rows, made
+from git_lepton.compare.making import Files, MadeTensor, TensorBytes, keeps_rows
 from git_lepton.compare.merge import growths, wants_metadata
 from git_lepton.compare.mergevalues import Decision, Facts, Merge, Three
 from git_lepton.errors import FormatError
 from git_lepton.formats.base import byte_size
 from git_lepton.formats.safetensors import read_metadata, write_header
 from git_lepton.progress import Progress
-from git_lepton.store.manifest import TensorLine
+from git_lepton.store.begun import BegunPack
 from git_lepton.store.reading import decoding_pool, in_order
 from git_lepton.store.source import FileSource
 from git_lepton.store.survey import OtherHasher, Survey, SurveyedStream, TensorHasher, gaps
 from git_lepton.values import Hash, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A run of the file that is read at once: chunk `number` of a tensor, or bytes outside tensors (tensor -1)."""
+
+    tensor: int
+    number: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """Bytes of a part; the hash of a chunk that was made."""
+
+    raw: memoryview | bytes
+    made: Hash | None = None
 
 
 def facts_of(three: Three, files: Files) -> Facts:
@@ -60,13 +81,13 @@ class MergedFile(Closing):
     """
 
     def __init__(self, merge: Merge, files: Files, path: str, folder: Path, progress: Progress) -> None:
-        """Make what is new.
+        """Lay the file out.
 
         Args:
             merge: has no conflicts.
             files: all sides that there are.
             path: its name, for the choice of a parser.
-            folder: where the spool lies; made when it is not there.
+            folder: where the bytes outside tensors lie; made when it is not there.
             progress: told of bytes.
 
         Raises:
@@ -75,19 +96,21 @@ class MergedFile(Closing):
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._files, self._progress = files, progress
-        self._spool: BinaryIO = TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - `close` closes it
-        self._copies: dict[int, tuple[TensorBytes, TensorLine]] = {}
-        self._made: dict[int, SurveyedStream] = {}
+        self._frame: BinaryIO = TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - `close` closes it
         try:
             self.size = self._write_frame(merge)
-            with FileSource(self._spool.fileno()) as source:
+            with FileSource(self._frame.fileno()) as source:
                 self.layout: Final = formats.parse(source.view(), path)[0]
             _check(self.layout.tensors, merge)
-            self._fill(merge)
+            self._tensors = [_tensor(decision, files) for decision in merge.kept]
+            self._lines = [decision.line for decision in merge.kept]
+            for decision, tensor, place in zip(merge.kept, self._tensors, self.layout.tensors, strict=True):
+                if tensor.size != place.stop - place.start:
+                    raise FormatError(self.layout.format, f"tensor {decision.name!r} has {tensor.size} bytes")
         except BaseException:
-            self._spool.close()
+            self._frame.close()
             raise
-        self._source = FileSource(self._spool.fileno())
+        self._source = FileSource(self._frame.fileno())
         self._starts = [tensor.start for tensor in self.layout.tensors]
 
     def read_into(self, offset: int, out: memoryview) -> None:
@@ -97,55 +120,58 @@ class MergedFile(Closing):
             tensor, stop = self._run(offset + done)
             length = min(stop - offset - done, len(out) - done)
             place = out[done : done + length]
-            if tensor in self._copies:
-                start = offset + done - self.layout.tensors[tensor].start
-                place[:] = self._copies[tensor][0].read(start, start + length)
+            if tensor >= 0:
+                start = offset + done - self._starts[tensor]
+                place[:] = self._tensors[tensor].read(start, start + length)
             else:
                 self._source.read_into(offset + done, place)
             done += length
 
     def view(self) -> memoryview:
-        """The file with zeros where tensors are copied: all that a parser looks at."""
+        """The file with zeros for tensors: all that a parser looks at."""
         return self._source.view()
+
+    @property
+    def made(self) -> list[int]:
+        """Numbers of the tensors that are on no side."""
+        return [at for at, tensor in enumerate(self._tensors) if isinstance(tensor, MadeTensor)]
 
     def blocks(self) -> Iterator[memoryview | bytes]:
         """All bytes in order."""
-        parts = list(self._parts())
+        for _, content in self._contents(lambda part: _Content(self._read(part))):
+            yield content.raw
 
-        def one(at: int) -> memoryview | bytes:
-            tensor, start, stop = parts[at]
-            if tensor in self._copies:
-                return self._copies[tensor][0].read(start, stop)
-            data = bytearray(stop - start)
-            self._source.read_into(start, memoryview(data))
-            return memoryview(data)
+    def survey(self, begun: BegunPack | None = None) -> Survey:
+        """All hashes; reads, or makes, the file once, for the hash of the whole.
 
-        for block in in_order(one, range(len(parts))):
-            self._progress.advance(len(block))
-            yield block
+        Args:
+            begun: takes the chunks that are made, if given.
 
-    def survey(self) -> Survey:
-        """All hashes; reads the file once, for the hash of the whole."""
+        Raises:
+            MissingError, CorruptError, ChangedError: of the sides.
+        """
         whole = blake3()
-        self._progress.start("hashing the merged file", self.size)
-        try:
-            for block in self.blocks():
-                whole.update(block)
-        finally:
-            self._progress.finish()
+        made: dict[int, list[Hash]] = {at: [] for at in self.made}
+        hashers = {at: blake3() for at in made}
+        for part, content in self._contents(lambda part: self._encoded(part, begun)):
+            whole.update(content.raw)
+            if content.made is not None:
+                made[part.tensor].append(content.made)
+                if len(self._tensors[part.tensor].lengths) > 1:
+                    hashers[part.tensor].update(content.raw)
         other = OtherHasher(())
         runs = list(gaps(self.layout))
         for start, length in runs:
             data = bytearray(length)
             self._source.read_into(start, memoryview(data))
             other.update(memoryview(data))
-        tensors = tuple(self._made.get(at) or self._copied(at) for at in range(len(self.layout.tensors)))
-        return Survey(Hash(whole.hexdigest()), self.layout, other.result(runs), tensors)
+        tensors = (self._surveyed(at, hashes=made.get(at), hasher=hashers.get(at)) for at in range(len(self._tensors)))
+        return Survey(Hash(whole.hexdigest()), self.layout, other.result(runs), tuple(tensors))
 
     def close(self) -> None:
-        """Let the spool go."""
+        """Let the bytes go."""
         self._source.close()
-        self._spool.close()
+        self._frame.close()
 
     def _write_frame(self, merge: Merge) -> int:
         """Put the bytes outside tensors where they belong; the size of the whole."""
@@ -157,53 +183,81 @@ class MergedFile(Closing):
             assert merge.frame.side
             file = self._files[merge.frame.side]
             runs, data, size = list(file.extents()), memoryview(file.other()), file.manifest.size
-        self._spool.truncate(size)
+        self._frame.truncate(size)
         for start, length in runs:
-            _write(self._spool, start, data[:length])
+            _write(self._frame, start, data[:length])
             data = data[length:]
         return size
 
-    def _fill(self, merge: Merge) -> None:
-        """Note where each tensor comes from, or make it."""
-        tensors = self.layout.tensors
-        fresh = [at for at, decision in enumerate(merge.kept) if decision.is_made]
-        self._progress.start("merging tensors", sum(tensors[at].stop - tensors[at].start for at in fresh))
+    def _contents(self, task: Callable[[_Part], _Content]) -> Iterator[tuple[_Part, _Content]]:
+        """What `task` makes of every part, on a few threads, in file order."""
+        parts = list(self._parts())
+        self._progress.start("merging", self.size)
         try:
-            with decoding_pool() as pool:
-                for at in fresh:
-                    self._make(at, merge.kept[at], pool)
+            with decoding_pool() as pool, ThreadPoolExecutor(1, thread_name_prefix="look") as ahead:
+                rows = self._looked(parts, pool, ahead)
+                for part, content in zip(parts, in_order(lambda at: task(parts[at]), rows, pool), strict=True):
+                    yield part, content
+                    self._progress.advance(len(content.raw))
         finally:
             self._progress.finish()
-        for at, decision in enumerate(merge.kept):
-            if not decision.is_made and decision.line is not None:
-                self._copies[at] = TensorBytes(self._files[decision.whose], decision.line), decision.line
 
-    def _make(self, at: int, decision: Decision, pool: ThreadPoolExecutor) -> None:
-        """Make one tensor."""
-        place = self.layout.tensors[at]
-        hasher = TensorHasher(place.dtype, place.start, place.stop - place.start)
-        end = place.start
-        for block in made(decision, self._files, pool):
-            _write(self._spool, end, block)
-            hasher.update(memoryview(block))
-            self._progress.advance(len(block))
-            end += len(block)
-        if end != place.stop:
-            raise FormatError(self.layout.format, f"tensor {decision.name!r} was made with {end - place.start} bytes")
-        self._made[at] = hasher.result()
+    def _looked(self, parts: list[_Part], pool: ThreadPoolExecutor, ahead: ThreadPoolExecutor) -> Iterator[int]:
+        """The numbers of the parts, each when its tensor was looked at; the next tensor is looked at meanwhile."""
+        waiting = deque(self.made)
+        looks: dict[int, Future[None]] = {}
 
-    def _copied(self, at: int) -> SurveyedStream:
-        """The survey of a tensor that is copied, from what its side knows."""
-        tensor, (source, line) = self.layout.tensors[at], self._copies[at]
-        length = tensor.stop - tensor.start
-        lengths = tuple(piece.stop - piece.start for piece in source.pieces)
-        hashes = tuple(piece.hash for piece in source.pieces if piece.hash is not None)
-        if lengths != chunk_lengths(tensor.dtype, length) or len(hashes) < len(lengths):
-            hasher = TensorHasher(tensor.dtype, tensor.start, length)
-            for piece in source.pieces:
-                hasher.update(memoryview(source.read(piece.start, piece.stop)))
-            return hasher.result()
-        return SurveyedStream(tensor.dtype, line.hash, length, (0,), ((tensor.start, length),), lengths, hashes)
+        def look() -> None:
+            if waiting:
+                at = waiting.popleft()
+                tensor = self._tensors[at]
+                assert isinstance(tensor, MadeTensor)
+                looks[at] = ahead.submit(tensor.look, pool)
+
+        look()
+        for number, part in enumerate(parts):
+            if (looked := looks.pop(part.tensor, None)) is not None:
+                looked.result()
+                look()
+            yield number
+
+    def _read(self, part: _Part) -> memoryview | bytes:
+        if part.tensor < 0:
+            data = memoryview(bytearray(part.stop - part.start))
+            self._source.read_into(part.start, data)
+            return data
+        tensor = self._tensors[part.tensor]
+        return tensor.chunk(part.number).raw if isinstance(tensor, MadeTensor) else tensor.read(part.start, part.stop)
+
+    def _encoded(self, part: _Part, begun: BegunPack | None) -> _Content:
+        """A part; if it is a chunk that is made, hashed and encoded."""
+        tensor = self._tensors[part.tensor] if part.tensor >= 0 else None
+        if not isinstance(tensor, MadeTensor):
+            return _Content(self._read(part))
+        made = tensor.chunk(part.number)
+        digest = Hash(blake3(made.raw).hexdigest())
+        if begun is not None:
+            begun.add(part.tensor, part.number, digest, made.raw, made.kin)
+        return _Content(made.raw, digest)
+
+    def _surveyed(self, at: int, hashes: list[Hash] | None, hasher: blake3 | None) -> SurveyedStream:
+        """The survey of a tensor: of one that was made from its hashes, else from what its side knows."""
+        place, tensor, line = self.layout.tensors[at], self._tensors[at], self._lines[at]
+        length = place.stop - place.start
+        if hasher is not None and hashes is not None and isinstance(tensor, MadeTensor):
+            digest = hashes[0] if len(hashes) == 1 else Hash(hasher.hexdigest())
+            extents = ((place.start, length),)
+            return SurveyedStream(place.dtype, digest, length, (0,), extents, tensor.lengths, tuple(hashes))
+        assert isinstance(tensor, TensorBytes)
+        assert line is not None
+        lengths = tensor.lengths
+        known = tuple(piece.hash for piece in tensor.pieces if piece.hash is not None)
+        if lengths != chunk_lengths(place.dtype, length) or len(known) < len(lengths):
+            whole = TensorHasher(place.dtype, place.start, length)
+            for piece in tensor.pieces:
+                whole.update(memoryview(tensor.read(piece.start, piece.stop)))
+            return whole.result()
+        return SurveyedStream(place.dtype, line.hash, length, (0,), ((place.start, length),), lengths, known)
 
     def _run(self, offset: int) -> tuple[int, int]:
         """The tensor that has this byte, or -1, and where that run ends."""
@@ -213,15 +267,21 @@ class MergedFile(Closing):
             return at, tensors[at].stop
         return -1, tensors[at + 1].start if at + 1 < len(tensors) else self.size
 
-    def _parts(self) -> Iterator[tuple[int, int, int]]:
-        """(tensor or -1, start, stop) of all parts in file order; within the tensor, or else the file."""
+    def _parts(self) -> Iterator[_Part]:
+        """All parts in file order; those of tensors begin and end within the tensor."""
         runs = [(start, -1, start + length) for start, length in gaps(self.layout)]
         runs += [(tensor.start, at, tensor.stop) for at, tensor in enumerate(self.layout.tensors)]
-        for start, tensor, stop in sorted(runs):
-            if tensor in self._copies:
-                yield from ((tensor, piece.start, piece.stop) for piece in self._copies[tensor][0].pieces)
-            else:
-                yield from ((-1, at, min(at + CHUNK_BYTES, stop)) for at in range(start, stop, CHUNK_BYTES))
+        for start, at, stop in sorted(runs):
+            within = at >= 0
+            cuts = [0, *accumulate(self._tensors[at].lengths)] if within else [*range(start, stop, CHUNK_BYTES), stop]
+            yield from (_Part(at, number, *cut) for number, cut in enumerate(pairwise(cuts)))
+
+
+def _tensor(decision: Decision, files: Files) -> TensorBytes | MadeTensor:
+    if decision.is_made:
+        return MadeTensor(decision, files)
+    assert decision.line is not None
+    return TensorBytes(files[decision.whose], decision.line)
 
 
 def _header_row(decision: Decision) -> tuple[str, str, tuple[int, ...], int]:
@@ -240,8 +300,8 @@ def _check(tensors: tuple[Tensor, ...], merge: Merge) -> None:
         raise FormatError("merged", "the bytes outside tensors do not fit the tensors")
 
 
-def _write(spool: BinaryIO, offset: int, data: memoryview | bytes) -> None:
+def _write(file: BinaryIO, offset: int, data: memoryview | bytes) -> None:
     rest = memoryview(data)
     while rest:
-        written = os.pwrite(spool.fileno(), rest, offset)
+        written = os.pwrite(file.fileno(), rest, offset)
         offset, rest = offset + written, rest[written:]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Floats: TypeAlias = NDArray[np.float64] | NDArray[np.float32]
+    Floats: TypeAlias = NDArray[np.float64]
 
 _DIRECT: Final = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 """Dtypes to which numpy itself rounds in one step."""
@@ -34,10 +34,11 @@ def round_to(dtype: str, values: Floats) -> bytes:
 
     with np.errstate(over="ignore", invalid="ignore"):
         if dtype in _DIRECT:
-            return values.astype(_DIRECT[dtype]).tobytes()
-        if dtype == "BF16":
-            return _to_bf16(values).tobytes()
-    return _to_tabled(dtype, values.astype(np.float64, copy=False)).tobytes()
+            result = values.astype(_DIRECT[dtype])
+            # Which NaN an operation gives depends on the machine.
+            np.copyto(result, np.nan, where=np.isnan(result))
+            return result.tobytes()
+        return _to_bf16(values).tobytes() if dtype == "BF16" else _to_tabled(dtype, values).tobytes()
 
 
 def _to_bf16(values: Floats) -> NDArray[np.uint16]:
@@ -48,7 +49,7 @@ def _to_bf16(values: Floats) -> NDArray[np.uint16]:
     np.copyto(single, values, casting="same_kind")
     bits = single.view("<u4")
     doubtful = np.equal(bits.view("<u2")[::2], 0x8000, out=WORKSPACE.array("doubtful", "?", values.size))
-    if values.dtype != np.float32 and doubtful.any():
+    if doubtful.any():
         doubtful &= single.astype("<f8") != values  # most midpoints are exact
         middle = np.flatnonzero(doubtful)
         exact, near = np.abs(values[middle]), np.abs(single[middle].astype(np.float64))
@@ -60,9 +61,7 @@ def _to_bf16(values: Floats) -> NDArray[np.uint16]:
     rounded += bits
     result: NDArray[np.uint16] = WORKSPACE.array("result", "<u2", values.size)
     np.right_shift(rounded, 16, out=result, casting="unsafe")
-    lost = np.isnan(single, out=doubtful)
-    if lost.any():
-        result[lost] = (bits[lost] >> 16).astype("<u2") | 0x40
+    np.copyto(result, 0x7FC0, where=np.isnan(single, out=doubtful))
     return result
 
 

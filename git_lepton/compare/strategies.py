@@ -1,7 +1,8 @@
-"""How two tensors that both sides changed become one: arithmetic on blocks, in float64, or float32 if that is the same.
+"""How two tensors that both sides changed become one.
 
 A strategy first looks at the whole tensor, block by block and as often as it must, and answers with a pure function of
-one block, which may then run on any thread in any order. Memory does not depend on the size of the tensor.
+one block, which may then run on any thread in any order; `arithmetic` computes it. Memory does not depend on the size
+of the tensor.
 
 average           weighted mean
 slerp             Shoemake, "Animating Rotation with Quaternion Curves", SIGGRAPH 1985: along the arc between the two
@@ -26,16 +27,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from git_lepton.codec.workspace import WORKSPACE
+from git_lepton.compare import arithmetic
+from git_lepton.compare.arithmetic import Block
 from git_lepton.config.strategies import STRATEGIES, check_options
 from git_lepton.errors import UsageError
+from git_lepton.native.merging import Chance, Choice, Election
 from git_lepton.store.reading import in_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Values: TypeAlias = NDArray[Any]
-    """Float64, or float32 where `needs_double` allows it; shape [n]."""
+    from git_lepton.compare.arithmetic import Magnitudes
 
 Result = TypeVar("Result")
 
@@ -47,16 +49,8 @@ _BITS: Final = 63
 """Of a float64 without its sign."""
 _COLLECT: Final = 1 << 20
 """So many candidates for a threshold are collected; more of them are told apart by further bits first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """The same elements of all sides: `number` counts blocks from 0; `base` is None without a common ancestor."""
-
-    number: int
-    base: Values | None
-    ours: Values
-    theirs: Values
+_SAMPLE: Final = 1 << 16
+"""Elements, at least, by which a threshold is guessed, if there are so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +59,33 @@ class TensorBlocks:
 
     Attributes:
         name: of the tensor.
-        elements: how many numbers it has.
-        spans: into how many parts it is cut that are read at once.
-        load: the blocks of one part, the same ones each time; called on any thread.
+        dtype: of its elements, on all sides.
+        elements: how many it has.
+        blocks: into how many parts it is cut that are read at once.
+        load: one of them, the same each time; called on any thread.
+        kept: whether a second look at a block costs nothing.
         pool: those threads; None for fresh ones.
     """
 
     name: str
+    dtype: str
     elements: int
-    spans: int
-    load: Callable[[int], Iterator[Block]]
+    blocks: int
+    load: Callable[[int], Block]
+    kept: bool = False
     pool: ThreadPoolExecutor | None = None
 
     def each(self, task: Callable[[Block], Result]) -> Iterator[Result]:
         """Run `task` on every block, on a few threads; the results come in the order of the blocks."""
-        spans = in_order(lambda span: [task(block) for block in self.load(span)], range(self.spans), self.pool)
-        for results in spans:
-            yield from results
+        return in_order(lambda number: task(self.load(number)), range(self.blocks), self.pool)
 
 
-Combine: TypeAlias = "Callable[[Block], Values]"
+Combine: TypeAlias = Callable[[Block], memoryview]
+"""The merged bytes of a block."""
 
 
 def prepare(strategy: str, options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
-    """Look at the whole tensor and answer with what turns a block of it into merged values.
+    """Look at the whole tensor and answer with what turns a block of it into merged bytes.
 
     Args:
         strategy: one of `STRATEGIES` that computes.
@@ -101,7 +98,7 @@ def prepare(strategy: str, options: Mapping[str, float], tensor: TensorBlocks) -
     known = check_options(strategy, options)
     if strategy not in _PREPARE:
         raise UsageError(f"merge strategy {strategy} does not compute values")
-    if STRATEGIES[strategy].needs_base and any(block.base is None for block in _first(tensor)):
+    if STRATEGIES[strategy].needs_base and tensor.blocks and tensor.load(0).base is None:
         raise UsageError(
             f"merge strategy {strategy} works on changes, and {tensor.name!r} has no common ancestor",
             hint="average and slerp need none",
@@ -109,105 +106,69 @@ def prepare(strategy: str, options: Mapping[str, float], tensor: TensorBlocks) -
     return _PREPARE[strategy](known, tensor)
 
 
-def _first(tensor: TensorBlocks) -> Iterator[Block]:
-    for span in range(tensor.spans):
-        yield from tensor.load(span)
-        return
-
-
-def needs_double(strategy: str, options: Mapping[str, float]) -> bool:
-    """Whether float32 would be too narrow for elements of at most 16 bits.
-
-    Their significands have at most 11 bits. Times a weight of eight bits that is exact in float32, so that only the sum
-    is rounded; changes may cancel each other, and any other weight is rounded already.
-    """
-    return strategy != "average" or not (256 * options["weight"]).is_integer()
-
-
-def _scratch(name: str, like: Values) -> Values:
-    """Memory of a thread for a block; it lasts until the next block."""
-    return WORKSPACE.array(f"merge {name}", like.dtype.str, like.size)
-
-
 def _average(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
-    return _weighted(1 - options["weight"], options["weight"])
+    return _weighted(tensor.dtype, 1 - options["weight"], options["weight"])
 
 
-def _weighted(ours: float, theirs: float) -> Combine:
-    """Both sides, each with its factor."""
-    import numpy as np
-
-    def combine(block: Block) -> Values:
-        result = np.multiply(block.ours, ours, out=_scratch("result", block.ours))
-        result += np.multiply(block.theirs, theirs, out=_scratch("part", block.theirs))
-        return result
-
-    return combine
+def _weighted(dtype: str, ours: float, theirs: float) -> Combine:
+    return lambda block: arithmetic.weighted(dtype, block, ours, theirs)
 
 
 def _slerp(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
-    import numpy as np
-
     weight = options["weight"]
-
-    def products(block: Block) -> tuple[float, float, float]:
-        # Not np.dot: its own threads would compete with these, and its order of summation is the machine's.
-        pairs = (block.ours, block.theirs), (block.ours, block.ours), (block.theirs, block.theirs)
-        product, left, right = (float(np.sum(one * other)) for one, other in pairs)
-        return product, left, right
-
-    product, ours, theirs = (math.fsum(part) for part in zip(*tensor.each(products), strict=True))
-    norm = np.sqrt(ours) * np.sqrt(theirs)
+    # Exact sums of partial ones, so that their order does not count.
+    sums = list(tensor.each(lambda block: arithmetic.products(tensor.dtype, block)))
+    product, ours, theirs = (_total(part[at] for part in sums) for at in range(3))
+    norm = math.sqrt(ours) * math.sqrt(theirs)
     cosine = product / norm if norm else 1.0
     if not abs(cosine) <= _PARALLEL:
         return _average(options, tensor)
-    angle = np.arccos(cosine)
-    return _weighted(np.sin((1 - weight) * angle) / np.sin(angle), np.sin(weight * angle) / np.sin(angle))
+    angle = math.acos(cosine)
+    return _weighted(
+        tensor.dtype, math.sin((1 - weight) * angle) / math.sin(angle), math.sin(weight * angle) / math.sin(angle)
+    )
 
 
-def _changes(block: Block) -> tuple[Values, Values, Values]:
-    """The base, and both changes from it, in scratch memory."""
-    import numpy as np
-
-    base = block.base
-    assert base is not None, "prepare has looked"
-    ours, theirs = (_scratch(f"change {side}", base) for side in ("ours", "theirs"))
-    return base, np.subtract(block.ours, base, out=ours), np.subtract(block.theirs, base, out=theirs)
+def _total(parts: Iterator[list[float]]) -> float:
+    """The sum of all; NaN where it is no number or beyond all of them."""
+    try:
+        found = math.fsum(number for part in parts for number in part)
+    except (OverflowError, ValueError):
+        return math.nan
+    return found if math.isfinite(found) else math.nan
 
 
 def _task_arithmetic(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
-    def combine(block: Block) -> Values:
-        base, ours, theirs = _changes(block)
-        ours *= options["ours"]
-        theirs *= options["theirs"]
-        ours += theirs
-        return _added(base, ours, options["scale"])
-
-    return combine
+    factors = options["ours"], options["theirs"]
+    return lambda block: arithmetic.added(tensor.dtype, block, factors, options["scale"])
 
 
 def _ties(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
     keep = int(options["density"] * tensor.elements) or min(1, tensor.elements)
     ours, theirs = _trims(tensor, keep)
+    left, right = options["ours"], options["theirs"]
+    mean = (1 / _divisor(left), 1 / _divisor(right), 1 / _divisor(left + right))
 
-    def combine(block: Block) -> Values:
-        base, left, right = _changes(block)
-        left, right = ours.apply(block.number, left), theirs.apply(block.number, right)
-        return _added(base, _elect(left, right, options, mean=True), options["scale"])
+    def combine(block: Block) -> memoryview:
+        sides = ours.choice(block.first, left), theirs.choice(block.first, right)
+        return arithmetic.elected(tensor.dtype, block, Election(*sides, mean, options["scale"]))
 
     return combine
+
+
+def _divisor(weight: float) -> float:
+    """What to divide by: nothing is divided by next to nothing."""
+    return weight if abs(weight) >= 1e-8 else 1.0
 
 
 def _dare_ties(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
-    density, seed = options["density"], int(options["seed"])
-
-    def combine(block: Block) -> Values:
-        base, left, right = _changes(block)
-        left = left * _bernoulli(seed, tensor.name, "ours", block.number, left.size, density) / density
-        right = right * _bernoulli(seed, tensor.name, "theirs", block.number, right.size, density) / density
-        return _added(base, _elect(left, right, options, mean=False), options["scale"])
-
-    return combine
+    density = options["density"]
+    key = hashlib.sha256(f"{int(options['seed'])}\0{tensor.name}".encode("utf-8", "surrogateescape")).digest()
+    words = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:16], "little")
+    chance = Chance(words, round(density * 2**32), 1 / density)
+    sides = Choice(options["ours"]), Choice(options["theirs"])
+    how = Election(*sides, (1.0, 1.0, 1.0), options["scale"], chance)
+    return lambda block: arithmetic.elected(tensor.dtype, block, how)
 
 
 _PREPARE: Final[dict[str, Callable[[Mapping[str, float], TensorBlocks], Combine]]] = {
@@ -219,77 +180,21 @@ _PREPARE: Final[dict[str, Callable[[Mapping[str, float], TensorBlocks], Combine]
 }
 
 
-def _added(base: Values, change: Values, scale: float) -> Values:
-    """The base and the scaled change, in the memory of the change."""
-    if scale != 1:
-        change *= scale
-    change += base
-    return change
-
-
-def _elect(left: Values, right: Values, options: Mapping[str, float], *, mean: bool) -> Values:
-    """Of each element the sum of the weighted changes whose sign won; with `mean`, by the sum of their weights."""
-    import numpy as np
-
-    left_weight, right_weight = options["ours"], options["theirs"]
-    one = left if left_weight == 1 else left_weight * left
-    other = right if right_weight == 1 else right_weight * right
-    total: Values = np.add(one, other, out=_scratch("total", one))
-    winner = np.multiply(one, other, out=_scratch("winner", one))
-    both = winner > 0
-    # Where the signs differ the larger one wins, and has the sign of the sum; of equal ones the positive one.
-    sizes = np.abs(one, out=_scratch("size of one", one)), np.abs(other, out=_scratch("size of other", other))
-    np.maximum(*sizes, out=winner)
-    np.copysign(winner, total, out=winner)
-    if mean and left_weight == right_weight == 1:
-        total *= 0.5
-    elif mean:
-        left_wins = (sizes[0] > sizes[1]) | ((total == 0) & (one > 0))
-        winner /= np.where(left_wins, _divisor(left_weight), _divisor(right_weight))
-        total /= _divisor(left_weight + right_weight)
-    np.copyto(winner, total, where=both)
-    return winner
-
-
-def _divisor(weight: float) -> float:
-    """What to divide by: nothing is divided by next to nothing."""
-    return weight if abs(weight) >= 1e-8 else 1.0
-
-
-def _bernoulli(seed: int, name: str, side: str, block: int, count: int, density: float) -> Values:
-    """Which elements stay: from the seed, the tensor, the side and the place alone, on any machine and thread."""
-    import numpy as np
-
-    key = hashlib.sha256(f"{seed}\0{side}\0{name}".encode("utf-8", "surrogateescape")).digest()
-    stream = np.random.Philox(key=int.from_bytes(key[:16], "little"), counter=[0, 0, block, 0])
-    # 53 bits of the raw output make a float in [0, 1): this, unlike Generator's methods, never changes with numpy.
-    stays: Values = (stream.random_raw(count) >> np.uint64(11)) * 2.0**-53 < density
-    return stays
-
-
 @dataclass(frozen=True, slots=True)
 class _Trim:
     """Keeps elements whose magnitude is above a threshold, and of those equal to it the first few.
 
     Attributes:
-        threshold: the smallest magnitude that stays; 0 keeps everything.
-        quota: how many elements of exactly that magnitude stay in each block.
+        threshold: the smallest magnitude that stays, as its bits; None keeps everything.
+        quota: how many elements of exactly that magnitude stay in each block, by its first element.
     """
 
-    threshold: float
+    threshold: int | None
     quota: Mapping[int, int]
 
-    def apply(self, number: int, change: Values) -> Values:
-        """Make zeros of what does not stay."""
-        import numpy as np
-
-        if not self.quota:
-            return change
-        sizes = np.abs(change, out=_scratch("sizes", change))
-        stays = sizes > self.threshold
-        if quota := self.quota.get(number, 0):
-            stays[np.flatnonzero(sizes == self.threshold)[:quota]] = True
-        return np.multiply(change, stays, out=change)
+    def choice(self, first: int, factor: float) -> Choice:
+        """What stays of a block."""
+        return Choice(factor) if self.threshold is None else Choice(factor, self.threshold, self.quota[first])
 
 
 @dataclass(slots=True)
@@ -318,23 +223,21 @@ class _Search:
         width = min(_DIGIT, self.shift)
         return width, self.shift - width
 
-    def count(self, bits: NDArray[Any]) -> NDArray[Any]:
+    def count(self, bits: Magnitudes) -> NDArray[Any]:
         """How often each value of the next digit is among the candidates in `bits`."""
         import numpy as np
 
         width, below = self.digit()
         if self.shift < _BITS:
             bits = self.candidates_in(bits)
-        digits = bits >> np.uint64(below)
+        digits = bits >> below
         if self.shift < _BITS:
-            digits &= np.uint64((1 << width) - 1)
-        return np.bincount(digits.view("<i8"), minlength=1 << width)
+            digits &= (1 << width) - 1
+        return np.bincount(digits, minlength=1 << width)
 
-    def candidates_in(self, bits: NDArray[Any]) -> NDArray[Any]:
+    def candidates_in(self, bits: Magnitudes) -> Magnitudes:
         """Those that agree in all bits that are known."""
-        import numpy as np
-
-        return bits if self.shift == _BITS else bits[bits >> np.uint64(self.shift) == self.prefix]
+        return bits if self.shift == _BITS else bits[bits >> self.shift == self.prefix]
 
     def narrow(self, counts: NDArray[Any]) -> None:
         """Take the digit that the wanted one has."""
@@ -347,73 +250,49 @@ class _Search:
         digit = (1 << width) - 1 - at
         self.prefix, self.candidates = self.prefix << width | digit, int(counts[digit])
 
-    def collect(self, bits: NDArray[Any]) -> NDArray[Any] | int:
+    def collect(self, bits: Magnitudes) -> Magnitudes | int:
         """The candidates in `bits`; only their number where all are equal."""
         import numpy as np
 
         if not self.shift:
-            return int(np.count_nonzero(bits == np.uint64(self.prefix)))
+            return int(np.count_nonzero(bits == self.prefix))
         found = self.candidates_in(bits)
         return found.copy() if found is bits else found
 
-    def finish(self, found: list[tuple[int, NDArray[Any] | int]]) -> _Trim:
-        """The trim, from what was collected of every block."""
+    def finish(self, found: list[tuple[int, Magnitudes | int]]) -> _Trim:
+        """The trim, from what was collected of every block, by its first element."""
         import numpy as np
 
-        if self.shift == 0:
-            return self._shared(np.uint64(self.prefix), self.left, [(n, count) for n, count in found])
-        pool = np.concatenate([bits for _, bits in found])
-        pattern = np.partition(pool, pool.size - self.left)[pool.size - self.left]
-        left = self.left - int(np.count_nonzero(pool > pattern))
-        return self._shared(pattern, left, [(number, int(np.count_nonzero(bits == pattern))) for number, bits in found])
-
-    @staticmethod
-    def _shared(pattern: Any, left: int, counts: list[tuple[int, Any]]) -> _Trim:
-        """The trim at `pattern`, of which the first `left` stay."""
-        import numpy as np
-
+        threshold, left = self.prefix, self.left
+        if self.shift:
+            pool = np.concatenate([bits for _, bits in found])
+            threshold = int(np.partition(pool, pool.size - left)[pool.size - left])
+            left -= int(np.count_nonzero(pool > threshold))
         quota = {}
-        for number, count in counts:
-            quota[number] = min(left, count)
-            left -= quota[number]
-        return _Trim(float(pattern.view(np.float64)), quota)
+        for first, bits in found:
+            count = bits if isinstance(bits, int) else int(np.count_nonzero(bits == threshold))
+            quota[first] = min(left, count)
+            left -= quota[first]
+        return _Trim(threshold, quota)
 
 
-def _magnitudes(block: Block) -> Iterator[NDArray[Any]]:
-    """The bit patterns of both changes without their sign, in scratch memory."""
-    import numpy as np
-
-    for change in _changes(block)[1:]:
-        yield np.abs(change, out=change).view("<u8")
+def _trims(tensor: TensorBlocks, keep: int) -> list[_Trim]:
+    """For the change of ours and of theirs: the trim that keeps its `keep` largest magnitudes."""
+    if keep >= tensor.elements:
+        return [_Trim(None, {}), _Trim(None, {})]
+    return _guessed(tensor, keep) or _searched(tensor, keep)
 
 
 def _guessed(tensor: TensorBlocks, keep: int) -> list[_Trim] | None:
-    """The trims in one pass, if one block tells about where the thresholds are; the answer is exact or None."""
-    import numpy as np
-
-    blocks = tensor.load(tensor.spans // 2)
-    sample = [np.sort(bits) for bits in _magnitudes(next(blocks))]
-    count = sample[0].size
-    place, margin = count * (1 - keep / tensor.elements), 4 * math.sqrt(count)
-    low, high = (min(max(int(place + shift), 0), count - 1) for shift in (-margin, margin))
-    windows = [(bits[low], bits[high]) for bits in sample]
-
-    def look(block: Block) -> list[tuple[int, NDArray[Any]]]:
-        found = []
-        for bits, (least, most) in zip(_magnitudes(block), windows, strict=True):
-            inside = bits >= least
-            above = bits > most
-            inside ^= above
-            found.append((int(np.count_nonzero(above)), bits[inside]))
-        return found
-
+    """The trims in one pass, if a sample tells about where the thresholds are; the answer is exact or None."""
+    windows = _windows(tensor, keep)
     counts, held = [0, 0], [0, 0]
-    pools: list[list[tuple[int, NDArray[Any] | int]]] = [[], []]
-    for number, found in tensor.each(lambda block: (block.number, look(block))):
+    pools: list[list[tuple[int, Magnitudes | int]]] = [[], []]
+    for first, found in tensor.each(lambda block: (block.first, arithmetic.window(tensor.dtype, block, windows))):
         for side, (above, bits) in enumerate(found):
             counts[side] += above
             held[side] += bits.size
-            pools[side].append((number, bits))
+            pools[side].append((first, bits))
         if max(held) > _COLLECT:
             return None
     if not all(above < keep <= above + inside for above, inside in zip(counts, held, strict=True)):
@@ -421,33 +300,61 @@ def _guessed(tensor: TensorBlocks, keep: int) -> list[_Trim] | None:
     return [_Search(keep - above, inside).finish(pool) for above, inside, pool in zip(counts, held, pools, strict=True)]
 
 
-def _trims(tensor: TensorBlocks, keep: int) -> list[_Trim]:
-    """For the change of ours and of theirs: the trim that keeps its `keep` largest magnitudes."""
-    if keep >= tensor.elements:
-        return [_Trim(0.0, {}), _Trim(0.0, {})]
-    return _guessed(tensor, keep) or _searched(tensor, keep)
+def _windows(tensor: TensorBlocks, keep: int) -> list[tuple[int, int]]:
+    """Between which magnitudes the thresholds of ours and theirs should be: of all blocks, if that costs nothing."""
+    import numpy as np
+
+    looked = range(tensor.blocks) if tensor.kept else range(tensor.blocks // 2, tensor.blocks // 2 + 1)
+    # Odd, so that it has no common measure with the rows.
+    step = tensor.elements * len(looked) // tensor.blocks // _SAMPLE | 1
+
+    def sample(number: int) -> tuple[Magnitudes, Magnitudes]:
+        block = tensor.load(number)
+        assert block.base is not None
+        base, ours, theirs = (np.ascontiguousarray(side[::step]) for side in (block.base, block.ours, block.theirs))
+        parts = [
+            tuple(map(np.copy, part)) for part in arithmetic.magnitudes(tensor.dtype, Block(0, base, ours, theirs))
+        ]
+        one, other = (np.concatenate(side) for side in zip(*parts, strict=True))
+        return one, other
+
+    found = in_order(sample, looked, tensor.pool)
+    windows = []
+    for bits in map(np.concatenate, zip(*found, strict=True)):
+        place, margin = bits.size * (1 - keep / tensor.elements), 4 * math.sqrt(bits.size)
+        low, high = (min(max(int(place + shift), 0), bits.size - 1) for shift in (-margin, margin))
+        bits.partition((low, high))
+        windows.append((int(bits[low]), int(bits[high])))
+    return windows
 
 
 def _searched(tensor: TensorBlocks, keep: int) -> list[_Trim]:
     """As `_trims`, wherever the thresholds are."""
     searches = [_Search(keep, tensor.elements) for _ in range(2)]
 
-    while not all(search.is_narrow for search in searches):
-
-        def count(block: Block) -> list[NDArray[Any] | None]:
-            both = zip(searches, _magnitudes(block), strict=True)
-            return [None if search.is_narrow else search.count(bits) for search, bits in both]
-
+    def count(block: Block) -> list[Any]:
         totals: list[Any] = [0, 0]
-        for counts in tensor.each(count):
-            totals = [total if one is None else total + one for total, one in zip(totals, counts, strict=True)]
+        for both in arithmetic.magnitudes(tensor.dtype, block):
+            for side, bits in enumerate(both):
+                if not searches[side].is_narrow:
+                    totals[side] = totals[side] + searches[side].count(bits)
+        return totals
+
+    while not all(search.is_narrow for search in searches):
+        totals = [sum(counts) for counts in zip(*tensor.each(count), strict=True)]
         for search, total in zip(searches, totals, strict=True):
             if not search.is_narrow:
                 search.narrow(total)
 
-    def collect(block: Block) -> tuple[int, list[NDArray[Any] | int]]:
-        both = zip(searches, _magnitudes(block), strict=True)
-        return block.number, [search.collect(bits) for search, bits in both]
+    def collect(block: Block) -> tuple[int, list[Magnitudes | int]]:
+        import numpy as np
 
-    found = list(tensor.each(collect))
-    return [search.finish([(number, bits[at]) for number, bits in found]) for at, search in enumerate(searches)]
+        found: list[list[Any]] = [[], []]
+        for both in arithmetic.magnitudes(tensor.dtype, block):
+            for side, bits in enumerate(both):
+                found[side].append(searches[side].collect(bits))
+        joined = [sum(parts) if isinstance(parts[0], int) else np.concatenate(parts) for parts in found]
+        return block.first, joined
+
+    pools = list(tensor.each(collect))
+    return [search.finish([(first, bits[side]) for first, bits in pools]) for side, search in enumerate(searches)]

@@ -39,6 +39,7 @@ from git_lepton.errors import EXIT_OK, LeptonError, MissingError
 from git_lepton.git.attributes import check_attr
 from git_lepton.git.repo import Repo
 from git_lepton.report.merging import WHILE_REBASING
+from git_lepton.store.begun import BegunPack
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.store import Store
 from git_lepton.store.tidying import tidy
@@ -191,10 +192,13 @@ def merge_stored(store: Store, three: Three, rules: Sequence[MergeRule], path: s
         return Merged(plan, three.side(whole))
     _bring(store, three, plan, path)
     with MergedFile(plan, sides_of(store, three), path, spool_folder(store), store.progress) as file:
-        survey = file.survey()
         # A delta of the base is as small as one of a side, and its chunks are whole more often.
-        relatives = [m for m in (three.base, three.ours, three.theirs) if m is not None]
-        manifest = store.add(file, path, file_hash=survey.file_hash, candidates=relatives[:1], surveyed=survey)
+        relatives = [m for m in (three.base, three.ours, three.theirs) if m is not None][:1]
+        with BegunPack(store, file, file.layout, file.made, relatives) as begun:
+            survey = file.survey(begun)
+            manifest = store.add(
+                file, path, file_hash=survey.file_hash, candidates=relatives, surveyed=survey, begun=begun
+            )
     mergenotes.remember(store.repo, manifest, three, plan)
     return Merged(plan, manifest)
 

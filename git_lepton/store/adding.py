@@ -15,6 +15,7 @@ from git_lepton.git.objectid import parse_commit
 from git_lepton.git.packfile import PackWriter
 from git_lepton.store.assemble import StoredChunk, StoredStream, assemble
 from git_lepton.store.bases import BaseStream, find_bases
+from git_lepton.store.begun import BegunPack, live_shelf
 from git_lepton.store.catalog import Catalog
 from git_lepton.store.early import EarlyEncoder
 from git_lepton.store.encoding import ChunkEncoder, Shelf
@@ -58,6 +59,7 @@ def add(
     candidates: Sequence[Manifest],
     cuts: Sequence[int],
     surveyed: Survey | None,
+    begun: BegunPack | None,
 ) -> Manifest:
     """See `Store.add`."""
     layout = surveyed.layout if surveyed else lay_out(catalog, source, path, cuts)
@@ -66,7 +68,7 @@ def add(
         if known is not None:
             return known
     early = surveyed.early if surveyed else None
-    left = layout.size - (early.size if early else 0)
+    left = layout.size - (early.size if early else 0) - (begun.size if begun else 0)
     catalog.progress.start(f"storing {path}", left if surveyed else 2 * layout.size)
     try:
         found = surveyed or survey(source, layout, catalog.progress)
@@ -76,7 +78,7 @@ def add(
             raise ChangedError(f"{path} changed while it was read", hint="add it again when nothing writes to it")
         manifest = manifest_of(layout, found)
         if not catalog.has(found.file_hash):
-            _store(catalog, source, layout, found, manifest, candidates)
+            _store(catalog, source, layout, found, manifest, candidates, begun)
     finally:
         catalog.progress.finish()
     return manifest
@@ -134,11 +136,12 @@ def _store(
     found: Survey,
     manifest: Manifest,
     candidates: Sequence[Manifest],
+    begun: BegunPack | None,
 ) -> None:
     """Encode and publish; start over when a version relied upon goes meanwhile, without deltas if they do not fit."""
     for attempt in range(_TRIES):
         try:
-            _Attempt(catalog, source, layout, found, manifest, candidates).run()
+            _Attempt(catalog, source, layout, found, manifest, candidates, begun).run()
             return
         except FrameError:
             # Chunks reused from several versions can bring deltas that form too long a chain together.
@@ -162,17 +165,21 @@ class _Attempt:
     found: Survey
     manifest: Manifest
     candidates: Sequence[Manifest]
+    begun: BegunPack | None
 
     def run(self) -> None:
         catalog = self.catalog
-        shelf = Shelf(self._load)
+        begun = self.begun.take() if self.begun else None
+        shelf = begun.shelf if begun else live_shelf(catalog)
         streams = {s.hash: s for s in self.found.tensors}
         reused = self._reuse_streams(shelf, [*streams])
         fresh = [s for s in (self.found.other, *streams.values()) if s is self.found.other or s.hash not in reused]
         known = self._reuse_chunks(shelf, fresh)
         options = self._options(streams.keys() - reused.keys())
-        begun, encoded = self.found.early.take() if self.found.early else (None, {})
-        with begun or PackWriter(catalog.repo, objects=None if options else _count_objects(fresh, known)) as pack:
+        early, encoded = self.found.early.take() if self.found.early else (None, {})
+        if begun:
+            early, encoded = begun.pack, begun.chunks
+        with early or PackWriter(catalog.repo, objects=None if options else _count_objects(fresh, known)) as pack:
             encoder = ChunkEncoder(self.source, pack, shelf, catalog.chunks, catalog.progress)
             chunks = encoder.encode_streams(fresh, known | encoded, options)
             index = self._index(shelf, reused, chunks)
@@ -187,13 +194,6 @@ class _Attempt:
                 relied={v: shelf.wraps[v] for v in shelf.relied},
                 parents=index.parents,
             )
-
-    def _load(self, version: Hash) -> tuple[VersionIndex, Oid] | None:
-        wrap = self.catalog.wrap_of(version)
-        if wrap is None:
-            self.catalog.lookup.forget([version])
-            return None
-        return self.catalog.index(version), wrap
 
     def _reuse_streams(self, shelf: Shelf, hashes: Sequence[Hash]) -> dict[Hash, StoredStream]:
         reused = {}

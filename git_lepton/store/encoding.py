@@ -88,6 +88,10 @@ class Shelf:
         return stored_chunk(index, row)
 
 
+_Trial = tuple[BaseStream, PlacedChunk, Base]
+"""A base, where it stands, and its bytes."""
+
+
 @dataclass(slots=True)
 class _Choice:
     """What was decided about one stream: the base to subtract, or None for none."""
@@ -164,6 +168,28 @@ class ChunkEncoder:
         while running:
             collect()
 
+    def encode_chunk(
+        self,
+        raw: memoryview,
+        dtype: str,
+        raw_hash: bytes,
+        number: int,
+        bases: Sequence[BaseStream],
+        kin: Mapping[Hash, memoryview],
+    ) -> StoredChunk:
+        """Encode one chunk from memory that nobody writes to; safe to call from several threads.
+
+        Args:
+            raw: its bytes.
+            dtype: their element type.
+            raw_hash: their BLAKE3 digest.
+            number: which chunk of its tensor.
+            bases: what its tensor may descend from.
+            kin: chunks that need not be read, by their hash.
+        """
+        best = self._best(raw, dtype, raw_hash, self._bases(bases, number, kin))
+        return self._write(raw, dtype, raw_hash, best, _Choice(), hashed=True)
+
     def _encode(
         self, stream: SurveyedStream, number: int, offset: int, bases: Sequence[BaseStream], choice: _Choice
     ) -> StoredChunk:
@@ -171,12 +197,10 @@ class ChunkEncoder:
         raw = self._buffer(length)
         stream.read_into(self._source, offset, raw)
         raw_hash = bytes.fromhex(digest)
-        placed = [(option, *found) for option in bases if (found := self._base(option, number)) is not None]
-        trials = [(option, chunk, Base(chunk.chunk.raw_hash, option.dtype, data)) for option, chunk, data in placed]
+        found = self._bases(bases, number, {})
         try:
-            if len(trials) > 1:
-                trials.sort(key=lambda trial: encode(raw, stream.dtype, raw_hash=raw_hash, base=trial[2]).length)
-            return self._write(stream, raw, raw_hash, trials[0] if trials else None, choice)
+            best = self._best(raw, stream.dtype, raw_hash, found)
+            return self._write(raw, stream.dtype, raw_hash, best, choice)
         except CorruptError:
             if blake3(raw).digest() == raw_hash:
                 raise
@@ -184,15 +208,28 @@ class ChunkEncoder:
                 "the file changed while it was read", hint="add it again when nothing writes to it"
             ) from None
 
+    def _bases(self, options: Sequence[BaseStream], number: int, kin: Mapping[Hash, memoryview]) -> list[_Trial]:
+        placed = [(option, *found) for option in options if (found := self._base(option, number, kin)) is not None]
+        return [(option, chunk, Base(chunk.chunk.raw_hash, option.dtype, data)) for option, chunk, data in placed]
+
+    @staticmethod
+    def _best(raw: memoryview, dtype: str, raw_hash: bytes, trials: list[_Trial]) -> _Trial | None:
+        """The base that leaves least."""
+        if len(trials) > 1:
+            trials.sort(key=lambda trial: encode(raw, dtype, raw_hash=raw_hash, base=trial[2]).length)
+        return trials[0] if trials else None
+
     def _write(
         self,
-        stream: SurveyedStream,
         raw: memoryview,
+        dtype: str,
         raw_hash: bytes,
-        best: tuple[BaseStream, PlacedChunk, Base] | None,
+        best: _Trial | None,
         choice: _Choice,
+        *,
+        hashed: bool = False,
     ) -> StoredChunk:
-        frame = encode(raw, stream.dtype, raw_hash=raw_hash, base=best[2] if best else None)
+        frame = encode(raw, dtype, raw_hash=raw_hash, hashed=hashed, base=best[2] if best else None)
         placed = None
         if best and frame.codec == DELTA:
             choice.base, placed = best[0], best[1]
@@ -203,7 +240,9 @@ class ChunkEncoder:
         oid = self._pack.add("blob", frame.parts)
         return StoredChunk(frame.raw_hash, len(raw), oid, frame.length, frame.codec, placed)
 
-    def _base(self, option: BaseStream, number: int) -> tuple[PlacedChunk, memoryview] | None:
+    def _base(
+        self, option: BaseStream, number: int, kin: Mapping[Hash, memoryview]
+    ) -> tuple[PlacedChunk, memoryview] | None:
         """Chunk `number` of a base tensor with its raw bytes; the root of its chain when the chain is full."""
         with self._lock:
             found = self._shelf.find_stream(option.version, option.stream)
@@ -216,7 +255,8 @@ class ChunkEncoder:
         if chunk.depth >= MAX_DEPTH and chunk.root is not None:
             placed = chunk.root
             *_, row = index.chain(row)
-        return placed, self._reader.chunk(index, row)
+        known = kin.get(placed.chunk.raw_hash)
+        return placed, self._reader.chunk(index, row) if known is None else known
 
     def _buffer(self, length: int) -> memoryview:
         buffer: bytearray | None = getattr(self._scratch, "buffer", None)

@@ -17,6 +17,7 @@ from blake3 import blake3
 from git_lepton import atomic
 from git_lepton.errors import CorruptError, MissingError
 from git_lepton.store import adding, publishing, reading
+from git_lepton.store.begun import BegunPack
 from git_lepton.store.catalog import Catalog
 from git_lepton.store.index import VersionIndex
 from git_lepton.store.manifest import Manifest
@@ -55,6 +56,7 @@ class Store(Catalog):
         candidates: Sequence[Manifest] = (),
         cuts: Sequence[int] = (),
         surveyed: Survey | None = None,
+        begun: BegunPack | None = None,
     ) -> Manifest:
         """Store the file and return its manifest; a version that is stored already is not encoded again.
 
@@ -66,11 +68,12 @@ class Store(Catalog):
             cuts: offsets at which chunks of a file without tensors had better end: where the tensors of an ONNX
                 external-data file lie, as the graph beside it tells.
             surveyed: what a `surveyor` found out, when the file went through one already.
+            begun: has chunks of it that are encoded already.
 
         Raises:
             ChangedError: the bytes changed meanwhile; nothing is stored.
         """
-        return adding.add(self, source, path, file_hash, candidates, cuts, surveyed)
+        return adding.add(self, source, path, file_hash, candidates, cuts, surveyed, begun)
 
     def anchor(self, index_bytes: bytes) -> None:
         """Make a version whose chunks were fetched by object id a stored one: trees, commits, refs.

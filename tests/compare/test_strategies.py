@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from git_lepton.compare.strategies import Block, TensorBlocks, _trims, prepare
+from git_lepton.compare import arithmetic, strategies
+from git_lepton.compare.arithmetic import Block
+from git_lepton.compare.strategies import TensorBlocks, _Trim, _trims, prepare
 from git_lepton.errors import UsageError
+from git_lepton.native.merging import Choice, Election
 
 BLOCK = 700
-SPAN = 3
-"""Blocks that are read at once."""
+
+
+@pytest.fixture(autouse=True, params=["native", "numpy"])
+def _kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "numpy":
+        monkeypatch.setattr(arithmetic, "kernels", lambda: None)
 
 
 def tensor(base: np.ndarray | None, ours: np.ndarray, theirs: np.ndarray, block: int = BLOCK) -> TensorBlocks:
-    starts = range(0, ours.size, block)
+    """Elements of float64, whose bits nothing rounds."""
+    sides = [None if side is None else np.asarray(side, np.float64).view("<u8") for side in (base, ours, theirs)]
 
-    def load(span: int) -> Iterator[Block]:
-        for number in range(span * SPAN, min((span + 1) * SPAN, len(starts))):
-            part = slice(starts[number], starts[number] + block)
-            yield Block(number, None if base is None else base[part], ours[part], theirs[part])
+    def load(number: int) -> Block:
+        before, here, there = (None if s is None else s[number * block : (number + 1) * block] for s in sides)
+        assert here is not None
+        assert there is not None
+        return Block(number * block, before, here, there)
 
-    return TensorBlocks("layer.0.weight", ours.size, -(-len(starts) // SPAN), load)
+    return TensorBlocks("layer.0.weight", "F64", ours.size, -(-ours.size // block), load)
 
 
 def merged(strategy: str, data: TensorBlocks, **options: float) -> np.ndarray:
     combine = prepare(strategy, options, data)
-    return np.concatenate(list(data.each(lambda block: combine(block).copy())))
+    return np.concatenate([np.frombuffer(raw) for raw in data.each(combine)])
+
+
+def trimmed(data: TensorBlocks, trim: _Trim) -> np.ndarray:
+    """What a trim leaves of the change of ours from a base of zeros."""
+    nothing = Choice(0.0)
+
+    def one(block: Block) -> memoryview:
+        how = Election(trim.choice(block.first, 1.0), nothing, (1.0, 1.0, 1.0), 1.0)
+        return arithmetic.elected("F64", block, how)
+
+    return np.concatenate([np.frombuffer(raw) for raw in data.each(one)])
 
 
 def three(seed: int, count: int = 5000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -137,7 +157,7 @@ def test_trimming_a_large_tensor_of_few_magnitudes() -> None:
     ours = 1 + rng.integers(0, 3, 1_300_000) * 2.0**-50
     data = tensor(np.zeros_like(ours), ours, ours, 100_000)
     trim, _ = _trims(data, 400_000)
-    kept = np.concatenate(list(data.each(lambda b: trim.apply(b.number, b.ours.copy()))))
+    kept = trimmed(data, trim)
     assert np.count_nonzero(kept) == 400_000
     close(kept, paper_trim(ours, 400_000 / ours.size + 1e-9))
 
@@ -146,14 +166,21 @@ def test_trimming_a_tensor_that_hardly_changed_collects_nothing() -> None:
     ours = np.zeros(1_300_000)
     ours[::1000] = 1
     data = tensor(np.zeros_like(ours), ours, -ours, 100_000)
-    for trim in _trims(data, 400_000):
-        assert (trim.threshold, trim.apply(3, ours.copy()).sum()) == (0, 1300)
+    trim, other = _trims(data, 400_000)
+    assert (trim.threshold, other.threshold, trimmed(data, trim).sum()) == (0, 0, 1300)
 
 
 def test_trimming_where_no_block_is_like_another() -> None:
     ours = np.random.default_rng(6).permutation(20_000) + 1.0
     ours[:15_000].sort()
     close(merged("ties", tensor(np.zeros_like(ours), ours, ours), density=0.15), paper_trim(ours, 0.15))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_guessing_and_searching_agree(kept: bool) -> None:
+    base, ours, theirs = (side.astype(np.float16) for side in three(7, 30_000))
+    data = dataclasses.replace(tensor(base, ours, theirs, 2000), kept=kept)
+    assert strategies._guessed(data, 6000) == strategies._searched(data, 6000)
 
 
 def test_dare_drops_at_random_rescales_and_elects() -> None:

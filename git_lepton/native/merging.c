@@ -1,0 +1,296 @@
+/* Merged elements from those of two or three sides in one pass: what compare/arithmetic.py and compare/rounding.py
+ * define. Elements become doubles a block at a time, in memory of the nearest cache; results are rounded once to the
+ * dtype they came from. Every function works on any alignment and touches exactly what its arguments cover. */
+
+#include "kernels.h"
+
+enum { BLOCK = 512, LANES = 16 };
+enum { BF16, F16, F32, F64 };
+
+LEPTON_INLINE float float_of(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+LEPTON_INLINE uint32_t bits_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* The bits of a double without its sign: their order is that of magnitudes, NaN behind infinity. */
+LEPTON_INLINE int64_t magnitude(double x)
+{
+    int64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits & INT64_MAX;
+}
+
+/* Elements to numbers. */
+
+LEPTON_INLINE float from_f16(uint16_t x)
+{
+    uint32_t bits = (uint32_t)(x & 0x7FFF) << 13, sign = (uint32_t)(x & 0x8000) << 16;
+    float normal = float_of(bits + (112u << 23)), subnormal = float_of(bits + (113u << 23)) - float_of(113u << 23);
+    float special = float_of(bits + (224u << 23));
+    float found = bits < 1u << 23 ? subnormal : bits >= 31u << 23 ? special : normal;
+    return float_of(bits_of(found) | sign);
+}
+
+static LEPTON_CLONES void take(unsigned kind, const void *codes, size_t at, size_t n, double *restrict out)
+{
+    const u16 *restrict halves = (const u16 *)codes + at;
+    const u32 *restrict words = (const u32 *)codes + at;
+    switch (kind) {
+    case BF16:
+        for (size_t i = 0; i < n; i++)
+            out[i] = float_of((uint32_t)halves[i] << 16);
+        break;
+    case F16:
+        for (size_t i = 0; i < n; i++)
+            out[i] = from_f16(halves[i]);
+        break;
+    case F32:
+        for (size_t i = 0; i < n; i++)
+            out[i] = float_of(words[i]);
+        break;
+    default:
+        memcpy(out, (const u64 *)codes + at, n * sizeof *out);
+    }
+}
+
+/* Numbers to elements. A float that is not exact is made odd, away from any midpoint of a narrower dtype, so that
+ * rounding it again rounds the double (Boldo and Melquiond, "Emulation of a FMA and Correctly Rounded Sums", 2008). */
+
+LEPTON_INLINE uint32_t odd(double x)
+{
+    float near = (float)x;
+    uint32_t inexact = near != x, beyond = __builtin_fabs((double)near) > __builtin_fabs(x);
+    return (bits_of(near) - beyond) | inexact;
+}
+
+LEPTON_INLINE uint16_t to_bf16(double x)
+{
+    uint32_t bits = odd(x);
+    uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+    return (uint16_t)(x != x ? 0x7FC0 : rounded);
+}
+
+LEPTON_INLINE uint16_t to_f16(double x)
+{
+    uint32_t bits = odd(x), sign = bits >> 16 & 0x8000, size = bits & 0x7FFFFFFF;
+    uint32_t normal = (size - (112u << 23) + 0xFFF + (size >> 13 & 1)) >> 13;
+    /* The sum has the step of the smallest halves, so that the adder rounds to it. */
+    uint32_t subnormal = bits_of(float_of(size) + float_of(126u << 23)) - (126u << 23);
+    uint32_t found = size < 113u << 23 ? subnormal : size >= 143u << 23 ? 0x7C00 : normal;
+    return (uint16_t)(x != x ? 0x7E00 : found | sign);
+}
+
+static LEPTON_CLONES void put(unsigned kind, const double *restrict x, size_t at, size_t n, void *codes)
+{
+    u16 *restrict halves = (u16 *)codes + at;
+    u32 *restrict words = (u32 *)codes + at;
+    u64 *restrict longs = (u64 *)codes + at;
+    switch (kind) {
+    case BF16:
+        for (size_t i = 0; i < n; i++)
+            halves[i] = to_bf16(x[i]);
+        break;
+    case F16:
+        for (size_t i = 0; i < n; i++)
+            halves[i] = to_f16(x[i]);
+        break;
+    case F32:
+        for (size_t i = 0; i < n; i++)
+            words[i] = x[i] != x[i] ? 0x7FC00000 : bits_of((float)x[i]);
+        break;
+    default:
+        for (size_t i = 0; i < n; i++) {
+            uint64_t bits;
+            memcpy(&bits, x + i, sizeof bits);
+            longs[i] = x[i] != x[i] ? 0x7FF8000000000000 : bits;
+        }
+    }
+}
+
+#define EACH_BLOCK(start, stop)                                                                                        \
+    for (size_t at = start, n; n = stop - at < BLOCK ? stop - at : BLOCK, at < stop; at += n)
+
+/* Both sides, each with its factor, and their sum. */
+LEPTON_API LEPTON_CLONES void lepton_merge_weighted(unsigned kind, const void *ours, const void *theirs, size_t count,
+                                                    const double *factors, void *out)
+{
+    double x[BLOCK], y[BLOCK], z[BLOCK];
+    EACH_BLOCK(0, count)
+    {
+        take(kind, ours, at, n, x), take(kind, theirs, at, n, y);
+        for (size_t i = 0; i < n; i++)
+            z[i] = x[i] * factors[0] + y[i] * factors[1];
+        put(kind, z, at, n, out);
+    }
+}
+
+/* The base and `scale` times the sum of both changes, each with its factor. */
+LEPTON_API LEPTON_CLONES void lepton_merge_added(unsigned kind, const void *base, const void *ours, const void *theirs,
+                                                 size_t count, const double *factors, double scale, void *out)
+{
+    double b[BLOCK], x[BLOCK], y[BLOCK], z[BLOCK];
+    EACH_BLOCK(0, count)
+    {
+        take(kind, base, at, n, b), take(kind, ours, at, n, x), take(kind, theirs, at, n, y);
+        for (size_t i = 0; i < n; i++)
+            z[i] = ((x[i] - b[i]) * factors[0] + (y[i] - b[i]) * factors[1]) * scale + b[i];
+        put(kind, z, at, n, out);
+    }
+}
+
+/* Of three products, of both sides and of each with itself, the sums in `LANES` lanes: 3 * LANES numbers. */
+LEPTON_API LEPTON_CLONES void lepton_merge_products(unsigned kind, const void *ours, const void *theirs, size_t count,
+                                                    double *sums)
+{
+    double x[BLOCK], y[BLOCK], both[LANES] = {0}, left[LANES] = {0}, right[LANES] = {0};
+    EACH_BLOCK(0, count)
+    {
+        take(kind, ours, at, n, x), take(kind, theirs, at, n, y);
+        for (size_t i = n; i % LANES; i++)
+            x[i] = y[i] = 0;
+        for (size_t i = 0; i < n; i += LANES)
+            for (size_t k = 0; k < LANES; k++) {
+                both[k] += x[i + k] * y[i + k];
+                left[k] += x[i + k] * x[i + k];
+                right[k] += y[i + k] * y[i + k];
+            }
+    }
+    memcpy(sums, both, sizeof both);
+    memcpy(sums + LANES, left, sizeof left);
+    memcpy(sums + 2 * LANES, right, sizeof right);
+}
+
+/* Of the changes of one side, how many are larger than `most`, and into `found` those that are not, nor smaller than
+ * `least`; returns how many these are. */
+LEPTON_API LEPTON_CLONES size_t lepton_merge_window(unsigned kind, const void *base, const void *side, size_t count,
+                                                    int64_t least, int64_t most, size_t *above, int64_t *found)
+{
+    double b[BLOCK], x[BLOCK];
+    int64_t sizes[BLOCK];
+    size_t inside = 0, beyond = 0;
+    uint64_t width = (uint64_t)most - (uint64_t)least;
+    EACH_BLOCK(0, count)
+    {
+        take(kind, base, at, n, b), take(kind, side, at, n, x);
+        for (size_t i = 0; i < n; i++) {
+            sizes[i] = magnitude(x[i] - b[i]);
+            beyond += sizes[i] > most;
+        }
+        for (size_t i = 0; i < n; i++) {
+            found[inside] = sizes[i]; /* overwritten by the next one unless it counts; inside < count here */
+            inside += (uint64_t)sizes[i] - (uint64_t)least <= width;
+        }
+    }
+    *above = beyond;
+    return inside;
+}
+
+/* How the change of a side is thinned out before signs are elected. */
+struct choice {
+    double factor;
+    int64_t least;  /* the smallest magnitude that stays */
+    uint64_t equal; /* how many of exactly that magnitude stay: the first ones */
+};
+
+struct election {
+    double mean[3]; /* to multiply by: where ours won, where theirs won, where both are taken */
+    double scale;
+    int random;       /* whether chance thins out, not magnitude */
+    double rescale;   /* what stays is multiplied by this */
+    uint64_t stays;   /* of 2**32 */
+    uint64_t key[2];  /* of the random numbers */
+    uint64_t place;   /* of the first element in its tensor, a multiple of 4 */
+};
+
+LEPTON_INLINE uint64_t high(uint64_t x, uint64_t y)
+{
+#ifdef __SIZEOF_INT128__
+    return (uint64_t)((unsigned __int128)x * y >> 64);
+#else
+    uint64_t a = x >> 32, b = (uint32_t)x, c = y >> 32, d = (uint32_t)y;
+    uint64_t middle = a * d + (b * d >> 32);
+    return a * c + (middle >> 32) + ((b * c + (uint32_t)middle) >> 32);
+#endif
+}
+
+/* Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), numbered as numpy's stream. */
+static LEPTON_CLONES void draw(const uint64_t *key, uint64_t place, size_t n, uint64_t *restrict out)
+{
+    for (size_t i = 0; i < n; i += 4) {
+        uint64_t a = (place + i) / 4 + 1, b = 0, c = 0, d = 0, k = key[0], l = key[1];
+        for (int round = 0; round < 10; round++) {
+            uint64_t h = high(0xD2E7470EE14C6C93, a), low = 0xD2E7470EE14C6C93 * a;
+            uint64_t g = high(0xCA5A826395121157, c), under = 0xCA5A826395121157 * c;
+            a = g ^ b ^ k, b = under, c = h ^ d ^ l, d = low;
+            k += 0x9E3779B97F4A7C15, l += 0xBB67AE8584CAA73B;
+        }
+        out[i] = a, out[i + 1] = b, out[i + 2] = c, out[i + 3] = d;
+    }
+}
+
+/* Keep in x what is larger than `least`, and of those equal to it the next few: `equal` counts how many may still come. */
+static LEPTON_CLONES void trim(double *restrict x, size_t n, int64_t least, uint64_t *equal)
+{
+    uint64_t same = 0, left = *equal;
+    for (size_t i = 0; i < n; i++)
+        same += magnitude(x[i]) == least;
+    if (same <= left || !left) {
+        int64_t below = same <= left ? least - 1 : least;
+        for (size_t i = 0; i < n; i++)
+            x[i] = magnitude(x[i]) > below ? x[i] : 0;
+        *equal -= same <= left ? same : 0;
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        int stays = magnitude(x[i]) > least || (magnitude(x[i]) == least && left);
+        left -= magnitude(x[i]) == least && left;
+        x[i] = stays ? x[i] : 0;
+    }
+    *equal = left;
+}
+
+LEPTON_API LEPTON_CLONES void lepton_merge_elected(unsigned kind, const void *base, const void *ours, const void *theirs,
+                                                   size_t count, const struct choice *choices,
+                                                   const struct election *how, void *out)
+{
+    double b[BLOCK], x[BLOCK], y[BLOCK], z[BLOCK];
+    uint64_t chance[BLOCK], equal[2] = {choices[0].equal, choices[1].equal};
+    const double f = choices[0].factor, g = choices[1].factor, scale = how->scale;
+    const double first = how->mean[0], second = how->mean[1], together = how->mean[2], rescale = how->rescale;
+    const uint64_t stays = how->stays;
+    EACH_BLOCK(0, count)
+    {
+        take(kind, base, at, n, b), take(kind, ours, at, n, x), take(kind, theirs, at, n, y);
+        for (size_t i = 0; i < n; i++)
+            x[i] -= b[i], y[i] -= b[i];
+        if (how->random) {
+            draw(how->key, how->place + at, n, chance);
+            for (size_t i = 0; i < n; i++) {
+                x[i] = chance[i] >> 32 < stays ? x[i] * rescale : 0;
+                y[i] = (chance[i] & 0xFFFFFFFF) < stays ? y[i] * rescale : 0;
+            }
+        } else {
+            trim(x, n, choices[0].least, &equal[0]);
+            trim(y, n, choices[1].least, &equal[1]);
+        }
+        for (size_t i = 0; i < n; i++) {
+            double one = x[i] * f, other = y[i] * g, sum = one + other;
+            double size = __builtin_fabs(one), other_size = __builtin_fabs(other);
+            /* Bitwise, so that nothing branches. */
+            int left = (size > other_size) | ((sum == 0) & (one > 0));
+            int both = ((one > 0) & (other > 0)) | ((one < 0) & (other < 0)) | (sum != sum);
+            double winner = __builtin_copysign(size > other_size ? size : other_size, sum) * (left ? first : second);
+            z[i] = (both ? sum * together : winner) * scale + b[i];
+        }
+        put(kind, z, at, n, out);
+    }
+}

@@ -1,0 +1,133 @@
+"""A pack that is begun before the file is whole: chunks are encoded by whoever makes them, while they are in memory.
+
+`early` does this for content that somebody else sends. Here the caller makes the chunks, on several threads, and knows
+what they descend from: the encoder gets the chunk to subtract if the caller has just read it. What was encoded is taken
+over, with the versions that it relies upon, when the whole is stored; else the pack goes, and nothing refers to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+from git_lepton.closing import Closing
+from git_lepton.git.packfile import PackWriter
+from git_lepton.store.assemble import StoredChunk
+from git_lepton.store.bases import find_bases
+from git_lepton.store.catalog import Catalog
+from git_lepton.store.encoding import ChunkEncoder, Shelf
+from git_lepton.store.index import VersionIndex
+from git_lepton.store.manifest import Manifest
+from git_lepton.store.source import Source
+from git_lepton.values import Hash, Layout, Oid
+
+
+def live_shelf(catalog: Catalog) -> Shelf:
+    """A shelf of what is stored now."""
+
+    def load(version: Hash) -> tuple[VersionIndex, Oid] | None:
+        wrap = catalog.wrap_of(version)
+        if wrap is None:
+            catalog.lookup.forget([version])
+            return None
+        return catalog.index(version), wrap
+
+    return Shelf(load)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What is encoded already.
+
+    Attributes:
+        pack: where; the owner's to finish or abandon.
+        chunks: by their hash.
+        shelf: the versions that deltas among them rely upon.
+    """
+
+    pack: PackWriter
+    chunks: dict[Hash, StoredChunk]
+    shelf: Shelf
+
+
+class BegunPack(Closing):
+    """Takes chunks from any thread, until somebody takes the pack. To be closed; that abandons what was not taken."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        source: Source,
+        layout: Layout,
+        numbers: Iterable[int],
+        candidates: Sequence[Manifest],
+    ) -> None:
+        """Prepare; nothing is written yet, and the catalog may not be used otherwise until the pack is taken.
+
+        Args:
+            catalog: where the version will be stored.
+            source: the file that the chunks are of.
+            layout: its tensors.
+            numbers: of these the chunks will come.
+            candidates: manifests of versions that they may descend from, the closest first.
+        """
+        self._catalog, self._source, self._lookup = catalog, source, catalog.lookup
+        here = [c for c in candidates if catalog.has(c.blake3)]
+        self._shelf = live_shelf(catalog)
+        for manifest in here:
+            self._shelf.index(manifest.blake3)
+        self._dtypes = [tensor.dtype for tensor in layout.tensors]
+        self._options = find_bases(layout.tensors, numbers, here)
+        self._pack: PackWriter | None = None
+        self._encoder: ChunkEncoder | None = None
+        self._seen: set[Hash] = set()
+        self._chunks: dict[Hash, StoredChunk] = {}
+        self._lock = Lock()
+
+    @property
+    def size(self) -> int:
+        """Raw bytes of the chunks that are encoded."""
+        return sum(chunk.raw_length for chunk in self._chunks.values())
+
+    def add(self, tensor: int, number: int, digest: Hash, raw: memoryview, kin: Mapping[Hash, memoryview]) -> None:
+        """Encode a chunk unless it is stored.
+
+        Args:
+            tensor: which of the file.
+            number: which of the tensor.
+            digest: BLAKE3 of `raw`.
+            raw: its bytes, in memory that nobody writes to.
+            kin: chunks that need not be read again if one of them is the base, by their hash.
+
+        Raises:
+            OSError: the disk is full.
+            MissingError, CorruptError: the chunk to subtract cannot be read.
+        """
+        with self._lock:
+            if digest in self._seen or self._lookup.chunks([digest]):
+                return
+            self._seen.add(digest)
+            encoder = self._opened()
+        chunk = encoder.encode_chunk(
+            raw, self._dtypes[tensor], bytes.fromhex(digest), number, self._options.get(tensor, ()), kin
+        )
+        with self._lock:
+            self._chunks[digest] = chunk
+
+    def _opened(self) -> ChunkEncoder:
+        if self._encoder is None:
+            self._pack = PackWriter(self._catalog.repo)
+            catalog = self._catalog
+            self._encoder = ChunkEncoder(self._source, self._pack, self._shelf, catalog.chunks, catalog.progress)
+        return self._encoder
+
+    def take(self) -> Begun | None:
+        """What is encoded, which is the caller's from now on; None when there is nothing, or the second time."""
+        pack, self._pack = self._pack, None
+        return None if pack is None else Begun(pack, self._chunks, self._shelf)
+
+    def close(self) -> None:
+        """Give up what was not taken."""
+        if self._pack is not None:
+            self._pack.abandon()
+            self._pack = None
