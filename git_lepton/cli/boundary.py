@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _DISK_ERRORS: Final = {
     errno.ENOSPC: "free some space, then run the command again: nothing was half stored",
     errno.EDQUOT: "free some space, then run the command again: nothing was half stored",
+    errno.EFBIG: "a limit (ulimit -f), or the file system, allows no file of this size",
     errno.EACCES: "check the owner and the permissions of the file",
     errno.EPERM: "check the owner and the permissions of the file",
     errno.EROFS: "the file system is read-only",

@@ -1,7 +1,8 @@
 """One model through the gate: its variants built, everything measured, a record made; and what was found remembered.
 
 What a run found is kept in the repository's own folder under a name made of everything that it depends on, so that
-`git lepton gate` beforehand lets `git commit` only read. A run in which something could not be measured is not kept.
+`git lepton gate` beforehand lets `git commit` only read. A run in which something could not be measured, or built for
+want of memory, is not kept.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Gating:
             return Judged(plan, outcome, replace(record, origins=origins), known=True)
         began = time.perf_counter()
         self._announce(plan)
-        self._workspace.reserve(plan.disk + plan.here.bundle.size * len(plan.settings.variants))
+        self._workspace.reserve(plan.disk)
         made = self._variants(plan) if variants is None else variants
         request = self._request(plan, made, code)
         outcome = judge(
@@ -328,7 +329,7 @@ class Gating:
         self._kept_outputs.trim(MAX_OUTPUTS)
         times = {**self._times(), judged.record.model: judged.outcome.seconds}
         atomic.write_file(self._cache / "times.json", json.dumps(times).encode(), durable=False)
-        if not any(found.verdict == "not-measured" for found in judged.outcome.outcomes):
+        if not self._builder.passing and not any(f.verdict == "not-measured" for f in judged.outcome.outcomes):
             table = {"outcome": to_plain(judged.outcome), "record": to_plain(judged.record)}
             atomic.write_file(self._cache / f"{key}.json", json.dumps(table).encode(), durable=False)
 

@@ -33,7 +33,9 @@ from git_lepton.values import Hash, Oid
 Examples = Part | DataFile
 """Examples in git, or outside of it with a hash that lepton.toml names."""
 
-_NO_FILE: Final = "the file is not in git: git add it, or give its blake3 where it lies outside"
+_COPIES: Final = 2
+"""Copies of a model that a quantizer writes while it works."""
+_NO_FILE: Final = "it is not in git: git add it, or give its blake3 where it lies outside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,13 @@ class Plan:
 
     @property
     def disk(self) -> int:
-        """Bytes that judging writes for a while, variants aside."""
+        """Bytes that judging writes for a while, at most."""
         sides = [side.located for side in (self.baseline, self.previous, self.teacher) if side is not None]
         bundles = {located.bundle.hash: located.bundle.size for located in (self.here, *sides)}
         files = {part.file.blake3: part.file.size for part in self.data.values() if isinstance(part, Part)}
-        return sum(bundles.values()) + sum(files.values())
+        variants = len(self.settings.variants)
+        built = self.here.bundle.size * (variants + _COPIES if variants else 0)
+        return sum(bundles.values()) + sum(files.values()) + built
 
 
 class Planner:
@@ -250,7 +254,9 @@ class Planner:
         elif not path.is_file():
             missing[gate.name] = f"{gate.data} is not here: put the file with blake3 {gate.blake3[:12]}… there"
         elif (found := locating.of_file(path, gate.data).blake3) != gate.blake3:
-            missing[gate.name] = f"{gate.data} has blake3 {found[:12]}…, and lepton.toml names {gate.blake3[:12]}…"
+            missing[gate.name] = (
+                f"{gate.data} has blake3 {found[:12]}…: put the file with {gate.blake3[:12]}… of lepton.toml there"
+            )
         else:
             data[gate.name] = DataFile(path, gate.blake3)
 

@@ -38,7 +38,11 @@ _DIGITS: Final = 4
 
 
 class VariantBuilder:
-    """Builds the variants of models of one repository, or finds them."""
+    """Builds the variants of models of one repository, or finds them.
+
+    Attributes:
+        passing: whether one was skipped for a reason that may pass, such as too little memory.
+    """
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class VariantBuilder:
         self._rebuild = rebuild
         self._spare = spare
         self._cache = store.repo.lepton_dir / CACHE
+        self.passing = False
 
     def known(self, settings: ModelSettings, original: Bundle, calibration: Part | None) -> dict[str, Variant]:
         """Those variants that need not be built, by recipe."""
@@ -91,7 +96,9 @@ class VariantBuilder:
             variant = Variant(recipe, RECIPE_VERSION, skipped=made.reason)
         else:
             variant = self._keep(settings, original.bundle, made, out)
-        if not (isinstance(made, Skipped) and made.passing):
+        if isinstance(made, Skipped) and made.passing:
+            self.passing = True
+        else:
             self._note(key, variant)
         return variant
 

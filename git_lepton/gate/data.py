@@ -60,25 +60,26 @@ def load(path: Path, rule: GateRule) -> Data:
         FormatError: the file is damaged.
     """
     found = arrays.read(path)
-    label = _label_name(found, rule, path.name)
-    rows = _count(found, label or rule.slices, path.name)
-    beside = {name for name in (label, rule.slices, CLASS_NAMES) if name}
+    name = rule.data or path.name
+    label = _label_name(found, rule, name)
+    rows = _count(found, label or rule.slices, name)
+    beside = {key for key in (label, rule.slices, CLASS_NAMES) if key}
     if rule.slices is not None:
         if rule.slices not in found:
-            raise UsageError(f"{path.name} has no array {rule.slices!r}, which slices the examples")
+            raise UsageError(f"{name} has no array {rule.slices!r}, which slices the examples")
         if found[rule.slices].shape != (rows,):
             raise UsageError(f"slices {signature(found[rule.slices])} do not fit {rows} examples")
-    classes = tuple(str(name) for name in found[CLASS_NAMES].ravel().tolist()) if CLASS_NAMES in found else ()
+    classes = tuple(map(str, found[CLASS_NAMES].ravel().tolist())) if CLASS_NAMES in found else ()
     if rule.sample is not None and rule.sample < rows:
         chosen = sample(rows, rule.sample)
         found = {
-            name: array[chosen] if array.ndim and len(array) == rows and name != CLASS_NAMES else array
-            for name, array in found.items()
+            key: array[chosen] if array.ndim and len(array) == rows and key != CLASS_NAMES else array
+            for key, array in found.items()
         }
         rows = len(chosen)
     labels = found[label] if label else None
     slices = found[rule.slices].astype(str) if rule.slices is not None else None
-    return Data(path.name, found, rows, labels, slices, classes, frozenset(beside))
+    return Data(name, found, rows, labels, slices, classes, frozenset(beside))
 
 
 def sample(rows: int, count: int) -> Array:

@@ -221,7 +221,7 @@ def _settled(request: JudgeRequest, rule: GateRule) -> GateOutcome | None:
         return outcome("pending", "left to CI")
     data = request.data.get(rule.name)
     if rule.data is not None and data is None:
-        return outcome("not-measured", f"{rule.data} is not here", request.missing.get(rule.name, ""))
+        return outcome("not-measured", request.missing.get(rule.name, f"{rule.data} is not here"))
     if data is not None and rule.blake3 is not None and data.blake3 != rule.blake3:
         return outcome(
             "fail", f"{rule.data} is not what the gate names: blake3 {data.blake3[:12]}…, not {rule.blake3[:12]}…"

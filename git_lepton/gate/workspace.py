@@ -68,7 +68,8 @@ class Workspace(Closing):
         """
         free = shutil.disk_usage(self.path).free
         if free < size + _RESERVE:
-            text = f"the gate needs {size >> 20} MiB here for a while, and {free >> 20} MiB are free"
+            needed = size + _RESERVE
+            text = f"the gate needs {needed >> 20} MiB free here, to be safe, and {free >> 20} MiB are"
             raise OSError(errno.ENOSPC, text, str(self._top))
 
     def folder(self, name: str = "") -> Path:

@@ -76,7 +76,8 @@ def build(
     Raises:
         UsageError: an unknown recipe, files that are not there, examples that cannot be read, an output that is not
             empty.
-        CommandError: no space left, or a worker that failed in a way that says nothing about the model.
+        CommandError: a worker that failed in a way that says nothing about the model.
+        OSError: no space left.
         RaceLostError: another build took the output's name first.
     """
     steps = parse_recipe(recipe)
@@ -161,8 +162,8 @@ def _run(request: Request, timeout: float | None, spare: Spare | None) -> Outcom
         raise CommandError((standby.MODULE,), done.status, _last_words(done.stderr)) from error
     if "usage" in answer:
         raise UsageError(answer["usage"])
-    if "failed" in answer:
-        raise CommandError((f"the build of {request.recipe}",), done.status, answer["failed"])
+    if "full" in answer:
+        raise OSError(errno.ENOSPC, f"no room on the disk to build {request.recipe}", str(Path(request.stage).parent))
     if "skipped" in answer:
         return Skipped(request.recipe, answer["skipped"], passing="passing" in answer)
     return from_json(answer["outcome"])

@@ -32,7 +32,9 @@ from git_lepton.variants.values import ModelFolder, Outcome, Request, Unsuitable
 
 _WATCH_SECONDS: Final = 0.5
 _MAX_REASON: Final = 400  # characters
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_COPIES: Final = 2
+_ROOM: Final = 1 << 20
 _PATH: Final = re.compile(r"(?:/[^\s:'\"]+)+/([^\s/:'\"]+)")
 
 
@@ -72,22 +74,28 @@ def _unmatched(model: ModelFolder, family: str, globs: Sequence[str]) -> list[st
 
 
 def answer(request: Request) -> dict[str, Any]:
-    """Build, and put whatever happens into words: `outcome`, or `skipped`, `usage` or `failed` with a sentence.
+    """Build, and put whatever happens into words: `outcome`; `skipped` or `usage` with a sentence; or `full`.
 
-    `passing` beside `skipped` says that another try may succeed.
+    `passing` beside `skipped` says that another try may succeed. Where the disk is nearly full no other reason is
+    believed: tools whose writes are cut short notice nothing, and then find their own file damaged.
     """
     try:
         return {"outcome": to_json(build(request))}
-    except Unsuitable as error:
-        return {"skipped": error.message}
     except UsageError as error:
         return {"usage": error.message}
     except MemoryError:
         return {"skipped": "there was not enough memory", "passing": True}
     except Exception as error:
-        if (isinstance(error, OSError) and error.errno in _FULL) or "No space left on device" in str(error):
-            return {"failed": "no space left on device"}
-        return {"skipped": reason(error)}
+        full = (isinstance(error, OSError) and error.errno in _FULL) or "No space left on device" in str(error)
+        if full or _is_nearly_full(request):
+            return {"full": True}
+        return {"skipped": error.message if isinstance(error, Unsuitable) else reason(error)}
+
+
+def _is_nearly_full(request: Request) -> bool:
+    """Whether there is less room than a tool may have needed, counting what it has deleted again since."""
+    size = sum((Path(request.path) / name).stat().st_size for name in request.files)
+    return shutil.disk_usage(request.stage).free < _COPIES * size + _ROOM
 
 
 def reason(error: BaseException) -> str:

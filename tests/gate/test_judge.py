@@ -95,7 +95,8 @@ def test_what_is_settled_without_measuring(tmp_path: Path, asked: JudgeRequest) 
     found = asked.data["accuracy"]
     for changed, verdict, words in (
         (replace(asked, calibration=found), "fail", "calibration"),
-        (replace(asked, data={}, missing={"accuracy": "git lepton pull"}), "not-measured", "is not here"),
+        (replace(asked, data={}, missing={"accuracy": "not there: git add it"}), "not-measured", "git add it"),
+        (replace(asked, data={}), "not-measured", "d.npz is not here"),
         (_with(asked, replace(DROP, blake3=Hash("0" * 64))), "fail", "not what the gate names"),
         (_with(asked, replace(DROP, when="ci")), "pending", "CI"),
         (_with(asked, replace(DROP, teacher=TeacherRule(max_kl=1.0))), "not-measured", "teacher"),
@@ -104,7 +105,7 @@ def test_what_is_settled_without_measuring(tmp_path: Path, asked: JudgeRequest) 
         assert gate.verdict == verdict
         assert words in gate.reason
         assert gate.stops is (verdict != "pending")
-    assert run(replace(asked, data={}, missing={"accuracy": "git lepton pull"})).exit_code == EXIT_NOT_MEASURED
+    assert run(replace(asked, data={}, missing={"accuracy": "not there"})).exit_code == EXIT_NOT_MEASURED
     assert only(run(replace(_with(asked, replace(DROP, when="ci")), stage="ci"))).verdict == "pass"
 
 

@@ -65,7 +65,7 @@ def test_weights_that_are_elsewhere_are_brought_or_named(work: Work, make: Calla
 def test_room_is_asked_for_before_anything_is_written(work: Work) -> None:
     with Store(work.repo) as store, Workspace(store) as space:
         space.reserve(1)
-        with pytest.raises(OSError, match="MiB are free") as caught:
+        with pytest.raises(OSError, match="MiB free here") as caught:
             space.reserve(1 << 60)
     assert caught.value.filename is not None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,10 +17,11 @@ import pytest
 from git_lepton import atomic
 from git_lepton.errors import UsageError
 from git_lepton.values import Hash
+from git_lepton.variants import worker
 from git_lepton.variants.build import build, recipe_key
 from git_lepton.variants.values import Built, FileChange, ModelFolder, Skipped
 from tests.support import safetensors_bytes
-from tests.variants.kit import folder_of, mlp, onnx_folder, random, safetensors_folder
+from tests.variants.kit import folder_of, inline, mlp, onnx_folder, random, safetensors_folder
 
 A, B = Hash("a" * 64), Hash("b" * 64)
 
@@ -140,6 +143,30 @@ def test_a_build_without_memory_is_skipped_for_now(tmp_path: Path) -> None:
     model = safetensors_folder(tmp_path / "model", big)
     skipped = build("prune50", model, tmp_path / "out", memory=130 << 20)
     assert skipped == Skipped("prune50", "there was not enough memory", passing=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of processes")
+def test_a_full_disk_is_no_reason_to_skip(tmp_path: Path) -> None:
+    """The limit is met as a full disk is, in the middle of a write."""
+    model = safetensors_folder(tmp_path / "model", {"a.weight": ("F32", (256, 256), bytes(256 << 10))})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="no room on the disk to build fp16") as caught:
+            build("fp16", model, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.errno == errno.ENOSPC
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_tool_says_on_a_full_disk_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was cut short looks like a model that cannot be quantized."""
+    model = onnx_folder(tmp_path / "model", mlp((4, 4)))
+    (model.path / "model.onnx").write_bytes(b"cut")
+    assert "not a valid onnx file" in str(inline("int8", model, tmp_path / "enough"))
+    monkeypatch.setattr(worker, "_COPIES", 1 << 60)
+    assert str(inline("int8", model, tmp_path / "full")) == "True"
 
 
 def test_other_formats_are_skipped(tmp_path: Path) -> None:
