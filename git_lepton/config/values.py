@@ -75,7 +75,7 @@ class GateRule:
         batch: rows a call of the model; None lets the evaluator choose.
         timeout: seconds for one evaluation.
         first: what to do without a baseline: record the value, or fail.
-        variants: what is asked of each variant; a variant without a rule is measured, not judged.
+        variants: what is asked of each variant; a variant without a rule is measured where it can be, not judged.
         teacher: what is asked against the model's teacher.
     """
 

@@ -109,6 +109,8 @@ def explanation_text(model: str, found: Explanation) -> str:
             f"    {'passes' if found.passes else 'better, and still fails'} with exclude = [{names}]; to try it:"
         )
         lines.append(f"    git lepton gate {safe(model)} {options}")
+    elif trials:
+        lines.append("    none of these is to blame alone: the loss is spread, so try another recipe, or ask for less")
     return "\n".join(lines)
 
 

@@ -161,6 +161,18 @@ def test_a_name_never_becomes_part_of_a_command(tmp_path: Path, name: str) -> No
     assert found.gates[0].measurement.value == 1.0
 
 
+def test_a_variant_of_which_nothing_is_asked_may_be_in_a_format_that_the_evaluator_does_not_know(
+    tmp_path: Path, good: Folder
+) -> None:
+    other = write(tmp_path / "v", b"other", "m.gguf")
+    asked = command(tmp_path, good, "test -f {model}/m.gguf && exit 3; echo '{\"value\": 1}'")
+    found = run(replace(asked, variants={"gguf-f16": other}))
+    assert [(gate.verdict, gate.stops) for gate in found.gates] == [("recorded", False), ("not-measured", False)]
+    rule = replace(asked.settings.gates[0], variants={"gguf-f16": VariantRule(min=0.5)})
+    found = run(replace(_with(asked, rule), variants={"gguf-f16": other}))
+    assert [(gate.verdict, gate.stops) for gate in found.gates] == [("recorded", False), ("not-measured", True)]
+
+
 FAILING = {
     "echo rubbish": "printed no result, but: rubbish",
     "true": "printed no result, but: nothing",
