@@ -145,12 +145,12 @@ def materialise(
         fetch: ask anybody at all.
 
     Raises:
-        UsageError: the repository is bare, or nothing is at `paths`.
+        UsageError: the repository is bare, or git knows nothing at `paths`.
     """
     top = work_tree(repo)
     tags = _tags(repo, paths)
     found = files_at(repo, store.objects, STAGED, paths).files
-    if paths and not found:
+    if paths and not tags:  # other files are not at fault: scripts name all that a branch changed
         raise _nothing_at(paths, STAGED)
     due = [file for file in found if tags.get(file.path) not in {_SKIP_WORKTREE, _UNMERGED}]
     wanted = [file for file in due if holds_manifest(top / file.path, file.manifest)]

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -98,7 +98,11 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(dev, "checkout", "-q", "-b", "feature", env=env)
     (dev / "a.safetensors").write_bytes(model_bytes(ord("a"), rows=256, layer_1=99))
     git(dev, "commit", "-q", "-a", "-m", "tune layer 1", env=env)
-    git(dev, "push", "-q", "origin", "main", "feature", env=env)
+    git(dev, "checkout", "-q", "-b", "docs", "main", env=env)
+    (dev / "README").write_text("words\n")
+    git(dev, "add", "README", env=env)
+    git(dev, "commit", "-q", "-m", "words only", env=env)
+    git(dev, "push", "-q", "origin", "main", "feature", "docs", env=env)
     return server
 
 
@@ -187,6 +191,16 @@ def test_github_reports(scene: Scene, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     check_report(scene)
     assert summary.read_text(encoding="utf-8") == (scene.clone / "report.md").read_text(encoding="utf-8")
+
+
+def test_github_reports_on_a_change_of_words_only(scene: Scene, tmp_path: Path) -> None:
+    git(scene.clone, "checkout", "-q", "origin/docs", env=scene.env)
+    head = git(scene.clone, "rev-parse", "HEAD", env=scene.env)
+    done = run_job(replace(scene, head=head), "report", GITHUB_STEP_SUMMARY=str(tmp_path / "summary"))
+    assert done is not None
+    assert done.returncode == 0, done.stderr
+    assert "**nothing changed**" in (scene.clone / "report.md").read_text(encoding="utf-8")
+    assert is_manifest(scene.clone / "a.safetensors")
 
 
 def test_github_checks_that_weights_are_there(scene: Scene) -> None:
