@@ -11,7 +11,7 @@ import click
 
 from git_lepton.cli.boundary import Session
 from git_lepton.errors import UsageError
-from git_lepton.git.repo import Repo, discover, require_git
+from git_lepton.git.repo import Repo, discover, require_git, work_tree
 from git_lepton.progress import Progress
 from git_lepton.report.document import document
 from git_lepton.report.progress import for_terminal
@@ -31,20 +31,6 @@ def repository() -> Repo:
     if session is not None:
         session.report_folder = repo.lepton_dir
     return repo
-
-
-def work_tree(repo: Repo) -> Path:
-    """The top of the work tree.
-
-    Raises:
-        UsageError: the repository is bare.
-    """
-    if repo.work_tree is None:
-        raise UsageError(
-            "this command needs a work tree, and the repository is bare",
-            hint="run it in a clone, or use git lepton export to write a file elsewhere",
-        )
-    return repo.work_tree
 
 
 def progress(quiet: bool) -> Progress:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from git_lepton.cli.context import note, paths_from_top, work_tree
+from git_lepton.cli.context import note, paths_from_top
 from git_lepton.errors import UsageError
-from git_lepton.git.repo import Repo, config_get
+from git_lepton.git.repo import Repo, config_get, work_tree
 from git_lepton.transfer import remotes
 
 

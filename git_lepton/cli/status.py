@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from git_lepton.cli.context import print_json, progress, repository, rev_and_paths, say, work_tree
+from git_lepton.cli.context import print_json, progress, repository, rev_and_paths, say
 from git_lepton.cli.remote import push_remote
 from git_lepton.cli.verb import PathVerb, json_option, quiet_option
 from git_lepton.drivers import worktree
@@ -16,7 +16,7 @@ from git_lepton.drivers.conflicts import explained
 from git_lepton.drivers.unmerged import is_rebasing, unmerged
 from git_lepton.errors import EXIT_MISSING, EXIT_NOT_MEASURED, EXIT_OK, EXIT_REFUSED, UsageError
 from git_lepton.git.attributes import check_attr
-from git_lepton.git.repo import Repo
+from git_lepton.git.repo import Repo, work_tree
 from git_lepton.report.merging import WHILE_REBASING, conflict_fields, conflict_text
 from git_lepton.report.status import FileRow, Outgoing, status_fields, status_text
 from git_lepton.store.store import Store

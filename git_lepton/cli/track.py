@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from git_lepton.cli.context import note, print_json, repository, say, work_tree
+from git_lepton.cli.context import note, print_json, repository, say
 from git_lepton.cli.verb import Verb, json_option
 from git_lepton.drivers import install, track
 from git_lepton.drivers.track import TrackReport
 from git_lepton.errors import EXIT_OK
-from git_lepton.git.repo import Repo
+from git_lepton.git.repo import Repo, work_tree
 from git_lepton.report.table import safe
 from git_lepton.report.tracking import patterns_text, tracking_fields, tracking_text
 from git_lepton.store.store import Store

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import click
 
-from git_lepton.cli.context import note, print_json, repository, say, work_tree
+from git_lepton.cli.context import note, print_json, repository, say
 from git_lepton.cli.verb import Verb, json_option
 from git_lepton.config.reading import parse
 from git_lepton.errors import EXIT_REFUSED, UntrustedError, UsageError
 from git_lepton.gate import trust
-from git_lepton.git.repo import Repo
+from git_lepton.git.repo import Repo, work_tree
 from git_lepton.report.table import safe
 from git_lepton.transfer import remotes
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from git_lepton.cli.context import repository, work_tree
+from git_lepton.cli.context import repository
 from git_lepton.cli.track import tell
 from git_lepton.cli.verb import Verb, json_option
 from git_lepton.drivers import track
-from git_lepton.git.repo import Repo
+from git_lepton.git.repo import Repo, work_tree
 from git_lepton.store.store import Store
 
 

@@ -21,7 +21,6 @@ from git_lepton.config.values import Config, ModelSettings, When
 from git_lepton.drivers.children import Children
 from git_lepton.drivers.planning import Plan, Planner, Side
 from git_lepton.drivers.variantbuild import VariantBuilder, exclude_of
-from git_lepton.drivers.worktree import work_tree
 from git_lepton.errors import LeptonError, UsageError
 from git_lepton.gate import recording, trust
 from git_lepton.gate.cache import FolderCache
@@ -29,7 +28,7 @@ from git_lepton.gate.explain import Explanation, explain
 from git_lepton.gate.judge import judge, write_golden
 from git_lepton.gate.values import DataFile, Folder, JudgeRequest, ModelOutcome, Skipped
 from git_lepton.gate.workspace import Workspace
-from git_lepton.git.repo import Repo
+from git_lepton.git.repo import Repo, work_tree
 from git_lepton.record import locating
 from git_lepton.record import record as record_text
 from git_lepton.record.bundle import BundleFile

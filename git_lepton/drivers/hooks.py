@@ -13,12 +13,12 @@ from typing import Final
 from git_lepton.drivers import staging
 from git_lepton.drivers.children import Children
 from git_lepton.drivers.gatecommit import gate_staged, unjudged
-from git_lepton.drivers.worktree import holds_manifest, work_tree
+from git_lepton.drivers.worktree import holds_manifest
 from git_lepton.errors import EXIT_OK, LeptonError, ManifestError, MissingError, UsageError
 from git_lepton.git.attributes import check_attr
 from git_lepton.git.refs import list_refs
 from git_lepton.git.remote import ls_remote
-from git_lepton.git.repo import Repo, config_bool
+from git_lepton.git.repo import Repo, config_bool, work_tree
 from git_lepton.report.progress import for_terminal
 from git_lepton.store.manifest import parse
 from git_lepton.store.store import Store

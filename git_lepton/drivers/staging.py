@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from git_lepton import atomic
-from git_lepton.drivers.worktree import work_tree
 from git_lepton.git.indexfile import IndexEntry, ls_files, patch_stat
 from git_lepton.git.lstree import ls_tree
-from git_lepton.git.repo import Repo
+from git_lepton.git.repo import Repo, work_tree
 from git_lepton.values import Oid
 
 NOTE: Final = "lepton-staged"

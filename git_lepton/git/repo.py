@@ -278,6 +278,20 @@ def require_git() -> None:
         raise UsageError(f"git {'.'.join(map(str, version))} is too old", hint=_floor_text())
 
 
+def work_tree(repo: Repo) -> Path:
+    """The top of the work tree.
+
+    Raises:
+        UsageError: the repository is bare.
+    """
+    if repo.work_tree is None:
+        raise UsageError(
+            "this needs a work tree, and the repository is bare",
+            hint="run it in a clone, or use git lepton export to write a file elsewhere",
+        )
+    return repo.work_tree
+
+
 def _floor_text() -> str:
     return f"git-lepton needs git {'.'.join(map(str, GIT_FLOOR))} or newer"
 
