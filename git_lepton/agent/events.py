@@ -105,11 +105,12 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A move passed all checks of its tag: what `name` is now wanted to be. Told once a move."""
+    """A move passed all checks of its tag: what `name` is now wanted to be, or to stay. Told once a move."""
 
     name: str
     seq: int
     version: str
+    halted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,7 +200,7 @@ class Follower:
         if verified.wanted.seq > memory.floor:
             new = verified.wanted
             self._save(replace(memory, floor=new.seq, floor_tag=oid, expires=verified.expires, desired=desired))
-            self._emit(Accepted(self.follow.name, new.seq, new.version))
+            self._emit(Accepted(self.follow.name, new.seq, new.version, verified.halted))
         elif desired != memory.desired:
             self._save(replace(memory, desired=desired))
         if wanted is None or self._has_failed(wanted.tag):

@@ -56,6 +56,8 @@ def _line(event: Event) -> str | None:
             return f"poll failed ({reason}): {message}"
         case Refused(reason=reason, message=message):
             return f"refused ({reason}): {message}"
+        case Accepted(seq=seq, halted=True):
+            return f"move {seq} is verified: the channel is halted, and what serves stays"
         case Accepted(seq=seq, version=version):
             return f"move {seq} is verified" + (f": {version}" if version else "")
         case Fetched(bytes=count, seconds=seconds):

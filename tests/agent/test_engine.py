@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from git_lepton.agent.events import Fetched, Swapped
+from git_lepton.agent.events import Accepted, Fetched, Swapped
 from git_lepton.agent.reading import parse
 from git_lepton.agent.verify import ring_of
 from git_lepton.errors import RaceLostError, UsageError
@@ -154,6 +154,7 @@ def test_a_halt_keeps_what_is_there(serving: World) -> None:
     assert serving.tokenizer() == files(1)[TOKENIZER]
     assert one(engine).ready
     assert not seen.refusals()
+    assert [e.halted for e in seen.events if isinstance(e, Accepted)] == [True]
     serving.release(3, "3.0.0")
     engine.poll()
     assert serving.tokenizer() == files(3)[TOKENIZER]

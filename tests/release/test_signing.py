@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from git_lepton.git.repo import Repo, config_set, discover
 from git_lepton.release import log, message
 from git_lepton.release.message import Move
 from git_lepton.release.names import Version
-from git_lepton.release.signing import Trust, make_tag, verify
+from git_lepton.release.signing import Signer, Trust, make_tag, verify
 from git_lepton.release.tagobject import parse_tag
 from git_lepton.values import Hash, Oid
 from tests.support import git
@@ -102,6 +104,32 @@ def test_unsigned_unknown_and_revoked_are_refused(repo: Repo, keys: Path) -> Non
     with pytest.raises(VerificationError) as caught:
         verify(repo, revoked, replace(trust, revoked=keys / "bob.pub"))
     assert caught.value.reason == "signer"
+
+
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not installed")
+def test_openpgp_counts_by_fingerprint_alone(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as home:  # a socket's path must be short
+        monkeypatch.setenv("GNUPGHOME", home)
+        gpg = ["gpg", "--batch", "--quiet", "--passphrase", ""]
+        try:
+            subprocess.run([*gpg, "--quick-gen-key", "Ada <ada@example.org>", "ed25519", "sign"], check=True)
+            listed = subprocess.run([*gpg, "--list-keys", "--with-colons"], check=True, capture_output=True).stdout
+            key = next(line.split(b":")[9].decode() for line in listed.splitlines() if line.startswith(b"fpr"))
+            config_set(repo, "gpg.format", "openpgp")
+            config_set(repo, "user.signingKey", key)
+            target = commit(repo)
+            tag = make_tag(repo, "digits@prod", target, message.render(move(target)), sign=True)
+            nobody = repo.cwd / "nobody"
+            nobody.touch()
+            assert verify(repo, tag, Trust(nobody, principals=(key,))) == Signer(key, key, listed=False)
+            for others in ((), ("ada@example.org",), ("A" * 40,)):
+                with pytest.raises(VerificationError, match="may not move this"):
+                    verify(repo, tag, Trust(nobody, principals=others))
+            subprocess.run([*gpg, "--yes", "--delete-secret-and-public-key", key], check=True)
+            with pytest.raises(VerificationError, match="not good"):
+                verify(repo, tag, Trust(nobody, principals=(key,)))
+        finally:
+            subprocess.run(["gpgconf", "--kill", "all"], check=False)
 
 
 def test_a_repository_cannot_name_its_own_signers(repo: Repo, keys: Path) -> None:
