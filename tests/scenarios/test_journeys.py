@@ -1,4 +1,7 @@
-"""Whole stories through ordinary git commands: two people, every transport, and repositories of odd shapes."""
+"""Whole stories through ordinary git commands: two people, every transport, and repositories of odd shapes.
+
+The one over ssh runs the installed program, the others one that starts fast (tests/quick/server.py).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.world import Person, bare, new_repository, person
+from tests.scenarios.world import PROGRAM, Person, bare, new_repository, person
 from tests.support import git, model_bytes
 from tests.transfer.servers import TRANSPORTS, transport
 
@@ -27,10 +30,11 @@ def clean(who: Person, repo: Path) -> None:
     "name",
     [pytest.param(name, marks=pytest.mark.slow) if name.endswith(("-v0", "daemon")) else name for name in TRANSPORTS],
 )
-def test_two_people_and_a_server(name: str, tmp_path: Path) -> None:
+def test_two_people_and_a_server(name: str, tmp_path: Path, quick_program: Path) -> None:
     root = tmp_path / "srv"
     root.mkdir()
-    ann, bob = person(tmp_path, "ann"), person(tmp_path, "bob")
+    program = PROGRAM if name == "ssh" else quick_program
+    ann, bob = person(tmp_path, "ann", program), person(tmp_path, "bob", program)
     hub = bare(ann, root / "model.git")
     with transport(name, root) as server:
         url = server.url(hub)
@@ -61,8 +65,8 @@ def test_two_people_and_a_server(name: str, tmp_path: Path) -> None:
     assert (here / "m.safetensors").read_bytes() == first
 
 
-def test_a_clone_without_git_lepton_sees_manifests_and_does_no_harm(tmp_path: Path) -> None:
-    ann, zoe = person(tmp_path, "ann"), person(tmp_path, "zoe", installed=False)
+def test_a_clone_without_git_lepton_sees_manifests_and_does_no_harm(tmp_path: Path, quick_program: Path) -> None:
+    ann, zoe = person(tmp_path, "ann", quick_program), person(tmp_path, "zoe", installed=False)
     hub = bare(ann, tmp_path / "hub.git")
     here = new_repository(ann, tmp_path / "here")
     ann.git(here, "remote", "add", "origin", str(hub))
@@ -82,8 +86,8 @@ def test_a_clone_without_git_lepton_sees_manifests_and_does_no_harm(tmp_path: Pa
     clean(ann, here)
 
 
-def test_weights_that_were_never_pushed_are_healed_from_elsewhere(tmp_path: Path) -> None:
-    ann, bob = person(tmp_path, "ann"), person(tmp_path, "bob")
+def test_weights_that_were_never_pushed_are_healed_from_elsewhere(tmp_path: Path, quick_program: Path) -> None:
+    ann, bob = person(tmp_path, "ann", quick_program), person(tmp_path, "bob", quick_program)
     hub = bare(ann, tmp_path / "hub.git")
     here = new_repository(ann, tmp_path / "here")
     ann.git(here, "remote", "add", "origin", str(hub))
@@ -106,8 +110,8 @@ def test_weights_that_were_never_pushed_are_healed_from_elsewhere(tmp_path: Path
     clean(bob, there)
 
 
-def test_two_clones_push_at_once(tmp_path: Path) -> None:
-    ann, bob = person(tmp_path, "ann"), person(tmp_path, "bob")
+def test_two_clones_push_at_once(tmp_path: Path, quick_program: Path) -> None:
+    ann, bob = person(tmp_path, "ann", quick_program), person(tmp_path, "bob", quick_program)
     hub = bare(ann, tmp_path / "hub.git")
     here = new_repository(ann, tmp_path / "here")
     ann.git(here, "remote", "add", "origin", str(hub))
@@ -151,8 +155,8 @@ def test_two_clones_push_at_once(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_odd_clones(options: tuple[str, ...], tmp_path: Path) -> None:
-    ann = person(tmp_path, "ann")
+def test_odd_clones(options: tuple[str, ...], tmp_path: Path, quick_program: Path) -> None:
+    ann = person(tmp_path, "ann", quick_program)
     hub = bare(ann, tmp_path / "hub.git")
     ann.git(hub, "config", "uploadpack.allowFilter", "true")
     here = new_repository(ann, tmp_path / "here")
@@ -185,8 +189,8 @@ def test_odd_clones(options: tuple[str, ...], tmp_path: Path) -> None:
     ann.lepton(here, "fsck")
 
 
-def test_submodules(tmp_path: Path) -> None:
-    ann = person(tmp_path, "ann")
+def test_submodules(tmp_path: Path, quick_program: Path) -> None:
+    ann = person(tmp_path, "ann", quick_program)
     ann.git(ann.home, "config", "--global", "protocol.file.allow", "always")
     hub = bare(ann, tmp_path / "weights.git")
     inner = new_repository(ann, tmp_path / "weights")
@@ -210,8 +214,8 @@ def test_submodules(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("init", [("--object-format=sha256",), ("--ref-format=reftable",)], ids=["sha256", "reftable"])
-def test_other_repository_formats(init: tuple[str, ...], tmp_path: Path) -> None:
-    ann = person(tmp_path, "ann")
+def test_other_repository_formats(init: tuple[str, ...], tmp_path: Path, quick_program: Path) -> None:
+    ann = person(tmp_path, "ann", quick_program)
     if ann.run(tmp_path, "git", "init", "-q", *init, "probe", check=False).status:
         pytest.skip("this git cannot make one")
     hub = bare(ann, tmp_path / "hub.git", *init)
@@ -227,9 +231,9 @@ def test_other_repository_formats(init: tuple[str, ...], tmp_path: Path) -> None
     assert (tmp_path / "there/m.safetensors").read_bytes() == model_bytes()
 
 
-def test_history_is_walked_rewritten_and_searched(tmp_path: Path) -> None:
+def test_history_is_walked_rewritten_and_searched(tmp_path: Path, quick_program: Path) -> None:
     """bisect, rebase, cherry-pick, revert, stash, worktree and archive, one after another."""
-    ann = person(tmp_path, "ann")
+    ann = person(tmp_path, "ann", quick_program)
     repo = new_repository(ann, tmp_path / "repo")
     models = [model_bytes(layer_0=100 + n) for n in range(4)]
     for number, data in enumerate(models):

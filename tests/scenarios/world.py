@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support import clean_environment, without_program
 
-BIN = Path(sys.executable).parent
+PROGRAM = Path(sys.executable).with_name("git-lepton")
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,14 @@ class Person:
 
     home: Path
     installed: bool = True
+    program: Path = PROGRAM
 
     @property
     def env(self) -> dict[str, str]:
         """The environment of this person's shell."""
         env = clean_environment(self.home)
         if self.installed:
-            env["PATH"] = f"{BIN}:{env['PATH']}"
+            env["PATH"] = f"{self.program.parent}:{env['PATH']}"
         else:
             env["PATH"] = without_program(env["PATH"])
         return env
@@ -53,14 +54,14 @@ class Person:
 
     def lepton(self, folder: Path, *args: str, check: bool = True) -> Done:
         """Run git-lepton."""
-        return self.run(folder, str(BIN / "git-lepton"), *args, check=check)
+        return self.run(folder, str(self.program), *args, check=check)
 
 
-def person(root: Path, name: str, *, installed: bool = True) -> Person:
+def person(root: Path, name: str, program: Path = PROGRAM, *, installed: bool = True) -> Person:
     """A new person; git-lepton is set up for those who have it."""
     home = root / name
     home.mkdir(parents=True)
-    made = Person(home, installed)
+    made = Person(home, installed, program)
     if installed:
         made.lepton(home, "install")
     return made

@@ -206,6 +206,7 @@ def ssh_server(root: Path, *, accept_protocol: bool = True) -> Iterator[Server]:
         "UseDNS no",
         "PasswordAuthentication no",
         "PermitRootLogin yes",
+        "KexAlgorithms curve25519-sha256",  # the default is slow, and the tests connect often
         "MaxStartups 100",
         *(["AcceptEnv GIT_PROTOCOL"] if accept_protocol else []),
     ]
