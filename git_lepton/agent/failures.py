@@ -25,6 +25,8 @@ _CONTENT: Final = (CorruptError, FrameError, FormatError, ManifestError, Verific
 
 def sentence(error: Exception) -> str:
     """What a person is told: what is wrong, and of content and tags also what to do."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if not isinstance(error, LeptonError):
         return f"{type(error).__name__}: {error}"
     return f"{error.message} ({error.hint})" if error.hint and isinstance(error, _CONTENT) else error.message

@@ -91,7 +91,8 @@ class Releases:
         self._releases.mkdir(parents=True, exist_ok=True)
         self._staging.mkdir(exist_ok=True)
         if shutil.disk_usage(self.folder).free < release.size + _SLACK:
-            raise OSError(errno.ENOSPC, f"no space for a release of {release.size} bytes", str(self.folder))
+            why = f"no space for a release of {release.size} bytes, and {_SLACK} to spare"
+            raise OSError(errno.ENOSPC, why, str(self.folder))
         draft = self._staging / atomic.owned_name()
         draft.mkdir(mode=0o755)
         try:
