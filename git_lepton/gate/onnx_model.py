@@ -247,7 +247,7 @@ def _as_array(answer: Any) -> tuple[Array, tuple[str, ...]]:
 
 
 def _load_error(path: Path, error: Exception) -> FormatError | UsageError:
-    reason = _reason(error)
+    reason = _reason(error).replace(f"{path.parent}/", "")
     if "is not a registered function/op" in reason or "No Op registered for" in reason or "custom" in reason.lower():
         return UsageError(
             f"{path.name} uses an operator that onnxruntime does not have: {reason}",

@@ -35,7 +35,8 @@ _MAX_REASON: Final = 400  # characters
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _COPIES: Final = 2
 _ROOM: Final = 1 << 20
-_PATH: Final = re.compile(r"(?:/[^\s:'\"]+)+/([^\s/:'\"]+)")
+_CODE: Final = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PATH: Final = re.compile(r"(?:/[^\s:'\"]+)+/([^\s/:'\"]+)|(?:[^\s/'\"]+/)+([^\s/'\"]+\.onnx)\b")
 
 
 def build(request: Request) -> Outcome:
@@ -89,7 +90,7 @@ def answer(request: Request) -> dict[str, Any]:
         full = (isinstance(error, OSError) and error.errno in _FULL) or "No space left on device" in str(error)
         if full or _is_nearly_full(request):
             return {"full": True}
-        return {"skipped": error.message if isinstance(error, Unsuitable) else reason(error)}
+        return {"skipped": error.message if isinstance(error, Unsuitable) else reason(error, request)}
 
 
 def _is_nearly_full(request: Request) -> bool:
@@ -98,10 +99,16 @@ def _is_nearly_full(request: Request) -> bool:
     return shutil.disk_usage(request.stage).free < _COPIES * size + _ROOM
 
 
-def reason(error: BaseException) -> str:
-    """The last line that a tool's error says, with its kind, and without the folders of our own files."""
+def reason(error: BaseException, request: Request) -> str:
+    """The last line that a tool's error says, with its kind, without the folders of our own files and codes of errors.
+
+    It becomes part of the record, which must be the same wherever the build is repeated.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = _PATH.sub(r"\1", lines[-1]) if lines else "no reason given"
+    text = lines[-1] if lines else "no reason given"
+    for place in (request.stage, request.path):
+        text = text.replace(f"{place}/", "")
+    text = _PATH.sub(r"\1\2", _CODE.sub("", text))
     return f"{type(error).__name__}: {text}"[:_MAX_REASON]
 
 
