@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -20,14 +22,26 @@ from git_lepton.report.diff_json import commit_fields, comparison_fields
 from git_lepton.report.history import commit_text, told_text
 from git_lepton.store.store import Store
 
+_COUNT: Final = re.compile(r"-[0-9]+")
+
+
+class LogVerb(PathVerb):
+    """Takes the number of commits as `-3`, too, as git log does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Spell the number as an option has it, then parse."""
+        end = args.index("--") if "--" in args else len(args)
+        spelled = [f"--max-count={word[1:]}" if _COUNT.fullmatch(word) else word for word in args[:end]]
+        return super().parse_args(ctx, spelled + args[end:])
+
 
 @click.command(
     "log",
-    cls=PathVerb,
+    cls=LogVerb,
     exits=(EXIT_REFUSED, EXIT_MISSING),
     examples=(
         ("git lepton log", "Commits that changed weights, with a line for each file."),
-        ("git lepton log -p -n 3", "The last three of them, with the layers that changed and how far."),
+        ("git lepton log -p -3", "The last three of them, with the layers that changed and how far."),
         ("git lepton log v1.0..main -- models/bert.safetensors", "What happened to one model since a version."),
         ("git lepton log digits@prod", "The diary of a channel: each move, who and why."),
         ("git lepton log digits@prod --at 2026-05-03", "What was wanted then."),
@@ -35,7 +49,13 @@ from git_lepton.store.store import Store
 )
 @click.argument("words", metavar="[REV...] [PATH...] | MODEL@CHANNEL", nargs=-1)
 @click.option("-p", "--patch", is_flag=True, help="Show the layers that changed, with numbers where weights are here.")
-@click.option("-n", "--max-count", type=click.IntRange(min=0), metavar="COUNT", help="Show at most so many commits.")
+@click.option(
+    "-n",
+    "--max-count",
+    type=click.IntRange(min=0),
+    metavar="COUNT",
+    help="Show at most so many commits; -COUNT for short.",
+)
 @click.option(
     "--at", metavar="TIME", help="Of a channel: what was wanted at 2026-05-03, '2026-05-03 12:00', or 3d ago."
 )

@@ -42,7 +42,7 @@ def test_selection(lepton: Lepton, code: Path) -> None:
     def found(*words: str) -> list[str]:
         return [entry["commit"][:10] for entry in lepton("log", "--json", *words).json["commits"]]
 
-    assert found("-n", "1") == ids(code, "HEAD~1")
+    assert found("-n", "1") == found("-1") == ids(code, "HEAD~1")
     assert found("-n", "0") == []
     assert found("HEAD~3..HEAD~1") == ids(code, "HEAD~1", "HEAD~2")
     assert found("HEAD~2") == ids(code, "HEAD~2", "HEAD~3")
