@@ -14,7 +14,7 @@ from git_lepton.git.repo import Repo
 from git_lepton.report.transfers import MISSING_ADVICE, fetch_fields, fetch_text, missing_text
 from git_lepton.store.store import Store
 from git_lepton.store.tracked import STAGED
-from git_lepton.transfer.fetch import FetchReport, bring
+from git_lepton.transfer.fetch import FetchReport, bring, forget_incomplete
 from git_lepton.transfer.need import NeedFinder, Needs, origin
 
 
@@ -53,6 +53,7 @@ def run(
     """Bring what `revs` need, or all history; 8 when something is nowhere to be had."""
     with Store(repo, progress=progress(quiet)) as store:
         needs = needed(store, revs, everything=everything)
+        forget_incomplete(store, needs)
         report = bring(store, needs, remotes=remotes)
         if as_json:
             print_json("fetch", fetch_fields(report, needs))

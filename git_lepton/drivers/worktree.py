@@ -27,7 +27,7 @@ from git_lepton.git.repo import Repo, work_tree
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.store import Store
 from git_lepton.store.tracked import STAGED, TrackedFile, files_at
-from git_lepton.transfer.fetch import bring
+from git_lepton.transfer.fetch import bring, forget_incomplete
 from git_lepton.values import Hash, Oid
 
 State = Literal["present", "modified", "manifest", "missing", "deleted", "sparse", "conflict"]
@@ -213,12 +213,17 @@ def checkout_paths(
                 f"changes would be lost: {', '.join(changed)}", hint="add or move them first, or use --force"
             )
     ready, missing = _fetch(store, files, remotes, True)
-    if rev != STAGED and ready:
-        lines = (b"%o %s 0\t%s\0" % (f.mode, f.blob.encode(), os.fsencode(f.path)) for f in ready)
-        repo.git("update-index", "-z", "--index-info", input=b"".join(lines))
     with StatCache(repo) as cache:
         stale = [f for f in ready if _state(top, f, "", True, cache) != "present"]
-    return _write_all(repo, store, stale, missing, _over_anything)
+    if rev != STAGED:
+        _stage(repo, [f for f in ready if f not in stale])
+    return _write_all(repo, store, stale, missing, _over_anything, stage=rev != STAGED)
+
+
+def _stage(repo: Repo, files: Sequence[TrackedFile]) -> None:
+    lines = (b"%o %s 0\t%s\0" % (f.mode, f.blob.encode(), os.fsencode(f.path)) for f in files)
+    if files:
+        repo.git("update-index", "-z", "--index-info", input=b"".join(lines))
 
 
 def write_versions(repo: Repo, store: Store, chosen: Mapping[str, tuple[Oid, Manifest]]) -> Written:
@@ -260,6 +265,8 @@ def _fetch(
     store: Store, files: Sequence[TrackedFile], remotes: Sequence[str] | None, fetch: bool
 ) -> tuple[list[TrackedFile], dict[str, str]]:
     """Have the weights of `files` here: those that are, and for the paths of the others why not."""
+    if fetch:
+        forget_incomplete(store, (f.manifest.blake3 for f in files))
     absent = dict.fromkeys(f.manifest.blake3 for f in files if not store.has(f.manifest.blake3))
     reasons: Mapping[Hash, str] = dict.fromkeys(absent, "not in this repository")
     if absent and fetch:
@@ -274,8 +281,10 @@ def _write_all(
     ready: Sequence[TrackedFile],
     missing: dict[str, str],
     may_replace: Callable[[Path, Manifest], bool],
+    *,
+    stage: bool = False,
 ) -> Written:
-    """Write each file, and put the index right for all that were written."""
+    """Write each file, and put the index right for all that were written; with `stage`, put their manifests there."""
     top = work_tree(repo)
     outcome = _Outcome(missing=missing)
     store.progress.start("writing weights", sum(f.manifest.size for f in ready))
@@ -285,6 +294,8 @@ def _write_all(
                 _write_one(store, top, file, may_replace, outcome, cache)
     finally:
         store.progress.finish()
+        if stage:
+            _stage(repo, [file for file in ready if os.fsencode(file.path) in outcome.stats])
         _settle_index(repo, outcome)
     written = tuple(os.fsdecode(path) for path in outcome.stats)
     return Written(written, outcome.missing, tuple(outcome.kept), outcome.size)
@@ -324,7 +335,7 @@ def _write_one(
                 return
             draft.replace(target)
     except (LeptonError, OSError) as error:
-        outcome.missing[file.path] = error.message if isinstance(error, LeptonError) else str(error)
+        outcome.missing[file.path] = error.message if isinstance(error, LeptonError) else error.strerror or str(error)
         return
     path, held = os.fsencode(file.path), target.lstat()
     outcome.stats[path], outcome.blobs[path] = held, file.blob

@@ -138,9 +138,9 @@ def written_text(written: Sequence[str], total: int, kept: Sequence[str], delete
 
 
 def unwritten_text(missing: Mapping[str, str]) -> str:
-    """Files that still hold their manifest, and why."""
-    hold = "holds its manifest" if len(missing) == 1 else "hold their manifests"
-    lines = [f"{counted(len(missing), 'file')} could not be written and still {hold}:"]
+    """Files that were left as they are, and why."""
+    stay = "stays as it was" if len(missing) == 1 else "stay as they were"
+    lines = [f"{counted(len(missing), 'file')} could not be written and {stay}:"]
     lines += [f"  {safe(path)}: {why}" for path, why in missing.items()]
     return "\n".join(lines)
 

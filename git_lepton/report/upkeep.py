@@ -147,11 +147,12 @@ def findings_advice(findings: Sequence[Finding], *, remote: bool) -> str | None:
     if "corrupt" in kinds:
         return (
             "to heal from a remote that has it: move the damaged pack (git fsck names it) out of objects/pack,"
-            " git update-ref -d refs/lepton/models/HASH, git lepton pull"
+            " then git lepton fetch --all"
         )
     if "lie" in kinds:
         return "restore the manifest from a good commit: git checkout COMMIT -- PATH"
-    return "git lepton pull brings missing weights; git lepton fetch --from URL asks another place" if kinds else None
+    advice = "git lepton fetch --all brings what is missing, and pull writes it; --from URL asks another place"
+    return advice if kinds else None
 
 
 def findings_fields(findings: Sequence[Finding], versions: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from git_lepton.git.refs import Transaction
 from git_lepton.git.remote import LostObjectError, UnadvertisedError, fetch_oids, fetch_refs
 from git_lepton.progress import Progress
 from git_lepton.store.index import parse
-from git_lepton.store.names import MODELS, index_ref
+from git_lepton.store.names import MODELS, index_ref, model_ref
 from git_lepton.store.store import Store
 from git_lepton.store.tidying import tidy
 from git_lepton.transfer.cost import new_chunks
@@ -48,6 +48,30 @@ class FetchReport:
     brought: tuple[Hash, ...]
     missing: Mapping[Hash, str]
     bytes: int
+
+
+def forget_incomplete(store: Store, hashes: Iterable[Hash]) -> None:
+    """Take away the refs of those of these versions that have lost objects, so that they can be brought again.
+
+    gc and repack fail as long as a ref leads to a missing object. What is left of such a version stays until a gc, and
+    is stored again from there when the rest turns up.
+    """
+    transaction = Transaction(store.repo)
+    for digest in dict.fromkeys(hashes):
+        wrap, index = store.wrap_of(digest), store.index_commit_of(digest)
+        if wrap is None or _is_whole(store, digest, wrap):
+            continue
+        transaction.delete(model_ref(digest), wrap)
+        if index is not None and index not in store.objects.contains([index]):
+            transaction.delete(index_ref(digest), index)
+    transaction.commit()
+
+
+def _is_whole(store: Store, digest: Hash, wrap: Oid) -> bool:
+    try:
+        return not store.missing(store.index(digest)) and wrap in store.objects.contains([wrap])
+    except (MissingError, CorruptError):
+        return False
 
 
 def bring(

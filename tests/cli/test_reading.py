@@ -91,11 +91,45 @@ def test_fsck_names_file_tensor_and_chunk(lepton: Lepton, repo: Repo, history: t
     assert (problem["kind"], problem["path"], problem["chunk"]) == ("corrupt", PATH, 0)
 
 
+def test_what_was_lost_is_brought_again(
+    lepton: Lepton, repo: Repo, history: tuple[Manifest, ...], remote: Path
+) -> None:
+    """A damaged pack was moved away, as fsck says: refs lead to objects that are gone."""
+    git(Path.cwd(), "push", "-q", "origin", "main")
+    assert lepton("push").status == 0
+    pack = max((repo.object_dir / "pack").glob("*.pack"), key=lambda p: p.stat().st_size)
+    for file in repo.object_dir.glob(f"pack/{pack.stem}.*"):
+        file.unlink()
+    answer = lepton("fsck")
+    assert answer.status == 8
+    assert "git lepton fetch --all brings what is missing" in answer.err
+    assert lepton("fetch", "--all").status == 0
+    assert lepton("fsck").status == 0
+    git(Path.cwd(), "gc", "-q", "--prune=now")
+    assert lepton("checkout", "HEAD~2").status == 0
+    assert Path(PATH).read_bytes() == VERSIONS[0]
+
+
+def test_a_checkout_that_fails_stages_nothing(lepton: Lepton, repo: Repo, history: tuple[Manifest, ...]) -> None:
+    assert lepton("checkout").status == 0
+    pack = max((repo.object_dir / "pack").glob("*.pack"), key=lambda p: p.stat().st_size)
+    damaged = bytearray(pack.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    pack.chmod(0o644)
+    pack.write_bytes(damaged)
+    before = git(Path.cwd(), "ls-files", "-s")
+    answer = lepton("checkout", "HEAD~2")
+    assert answer.status == 8
+    assert "1 file could not be written and stays as it was" in answer.err
+    assert Path(PATH).read_bytes() == VERSIONS[2]
+    assert git(Path.cwd(), "ls-files", "-s") == before
+
+
 def test_fsck_tells_missing_from_corrupt(lepton: Lepton, history: tuple[Manifest, ...]) -> None:
     git(Path.cwd(), "update-ref", "-d", model_ref(history[2].blake3))
     answer = lepton("fsck")
     assert answer.status == 8
-    assert "git lepton pull" in answer.err
+    assert "git lepton fetch" in answer.err
 
 
 def test_fsck_of_a_remote(lepton: Lepton, history: tuple[Manifest, ...], remote: Path) -> None:

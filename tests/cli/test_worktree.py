@@ -136,7 +136,7 @@ def test_pull_tells_a_remote_from_paths(
     for kind in ("models", "index"):
         git(Path.cwd(), "update-ref", "-d", f"refs/lepton/{kind}/{history[2].blake3}")
     Path(PATH).write_bytes(manifest)
-    assert "1 file could not be written and still holds its manifest" in lepton("pull").err
+    assert "1 file could not be written and stays as it was" in lepton("pull").err
 
 
 def test_status_knows_that_an_old_version_which_came_back_is_on_the_remote(
