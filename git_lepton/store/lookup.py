@@ -7,10 +7,11 @@ there. Rows of versions that are gone, or were wrapped anew, are dropped when th
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -37,17 +38,22 @@ class Lookup:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or create the database; one that SQLite cannot read is deleted and made anew."""
+        """Open or create the database; one that SQLite cannot read is deleted and made anew.
+
+        On a full disk, or where nothing may be written, it is held in memory and is new each time.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         try:
-            self._open()
+            self._open(path)
+        except sqlite3.OperationalError:
+            self._open(":memory:")
         except sqlite3.DatabaseError:
             self._remove()
-            self._open()
+            self._open(path)
 
-    def _open(self) -> None:
-        self._db = sqlite3.connect(self._path, timeout=30, check_same_thread=False)
+    def _open(self, where: Path | str) -> None:
+        self._db = sqlite3.connect(where, timeout=30, check_same_thread=False)
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         self.is_new = version == 0
         if version not in (0, _FORMAT):
@@ -69,8 +75,12 @@ class Lookup:
         return [h for h in live if known.get(h) != live[h]]
 
     def forget(self, hashes: Iterable[Hash]) -> None:
-        """Drop versions and what only they listed."""
-        with self._db:
+        """Drop versions and what only they listed.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        with self._writing(), self._db:
             for digest in hashes:
                 row = self._db.execute("SELECT id FROM versions WHERE hash = ?", (bytes.fromhex(digest),)).fetchone()
                 if row:
@@ -78,8 +88,12 @@ class Lookup:
                         self._db.execute(f"DELETE FROM {table} WHERE {column} = ?", row)  # noqa: S608 - literals
 
     def add(self, index: VersionIndex, wrap: Oid) -> None:
-        """Note everything that a stored version lists; it becomes the version named for all of it."""
-        with self._db:
+        """Note everything that a stored version lists; it becomes the version named for all of it.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        with self._writing(), self._db:
             row = self._db.execute(
                 "INSERT INTO versions (hash, wrap, since) VALUES (?, ?, ?)"
                 " ON CONFLICT (hash) DO UPDATE SET wrap = excluded.wrap RETURNING id",
@@ -91,6 +105,13 @@ class Lookup:
                 put.format("streams"), ((bytes.fromhex(s.hash), number) for s in index.streams if s.count)
             )
             self._db.executemany(put.format("chunks"), ((bytes.fromhex(c.raw_hash), number) for c in index.chunks))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OSError(errno.EIO, f"{self._path.name} cannot be written: {error}") from error
 
     def since(self) -> dict[Hash, int]:
         """When each known version was first seen here, in Unix seconds; a new cache sees them all anew."""

@@ -431,6 +431,19 @@ def test_a_full_disk_leaves_the_repository_sound(store: Store, monkeypatch: pyte
     assert restored(store, add(store, data).blake3) == data
 
 
+def test_a_cache_that_cannot_be_written_is_held_in_memory(store: Store) -> None:
+    data = model_bytes(layers=4, rows=512)
+    manifest = add(store, data)
+    store.close()
+    cache = store.repo.lepton_dir / "lookup.sqlite"
+    for file in store.repo.lepton_dir.glob("lookup.sqlite*"):
+        file.unlink()
+    cache.mkdir()
+    before = set((store.repo.common_dir / "objects/pack").glob("*.pack"))
+    add(store, rewrite_metadata(data, "x"), "m.safetensors", manifest)
+    assert new_bytes(store.repo, before) < 40_000
+
+
 def test_the_cache_forgets(tmp_path: Path, store: Store) -> None:
     manifest = add(store, model_bytes())
     index = store.index(manifest.blake3)
