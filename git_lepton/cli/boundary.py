@@ -32,6 +32,8 @@ from git_lepton.report.table import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from git_lepton.drivers.children import Children
+
 _DISK_ERRORS: Final = {
     errno.ENOSPC: "free some space, then run the command again: nothing was half stored",
     errno.EDQUOT: "free some space, then run the command again: nothing was half stored",
@@ -44,15 +46,21 @@ _DISK_ERRORS: Final = {
 
 
 class Session:
-    """What the boundary must know of a running verb. `report_folder` is set once the verb has found its repository."""
+    """What the boundary and a running verb know of each other.
 
-    def __init__(self) -> None:
+    Attributes:
+        report_folder: set once the verb has found its repository.
+        children: processes that were started for a hook before it was loaded.
+    """
+
+    def __init__(self, children: Children | None = None) -> None:
         self.report_folder: Path | None = None
+        self.children = children
 
 
-def run(command: click.Command, arguments: Sequence[str]) -> int:
+def run(command: click.Command, arguments: Sequence[str], children: Children | None = None) -> int:
     """Run a click command and return the exit status for the process; nothing escapes but `SystemExit`."""
-    status = _run(command, list(arguments))
+    status = _run(command, list(arguments), Session(children))
     if arguments and arguments[0] == "hook":
         return min(status, 1)
     if arguments and arguments[0] == "merge-driver" and status > 1:
@@ -60,8 +68,7 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     return status
 
 
-def _run(command: click.Command, arguments: list[str]) -> int:
-    session = Session()
+def _run(command: click.Command, arguments: list[str], session: Session) -> int:
     try:
         result = command.main(
             arguments,

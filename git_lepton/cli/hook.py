@@ -1,8 +1,8 @@
 """`git lepton hook NAME`: what the hook files run once they know that weights are concerned; nobody types it.
 
 The shell scripts decide whether Python starts at all. Every status but 0 becomes 1 on the way out (see `boundary`).
-Before a commit of a model, the children that build and evaluate are started first of all: they load their libraries
-while this process loads the rest of the program, by name, and reads git.
+Before a commit of a model, `__main__` has started the children that build and evaluate: they load their libraries while
+this process loads the rest of the program, by name, and reads git.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Final
 
 import click
 
+from git_lepton.cli.boundary import Session
 from git_lepton.cli.context import repository
 from git_lepton.cli.verb import Verb
-from git_lepton.drivers.children import expected
+from git_lepton.drivers.children import Children
 
 MODULE: Final = "git_lepton.drivers.hooks"
-GATED: Final = ("pre-commit", "pre-merge-commit")
-HOOKS: Final = (*GATED, "post-commit", "post-merge", "post-checkout", "pre-push")
+HOOKS: Final = ("pre-commit", "pre-merge-commit", "post-commit", "post-merge", "post-checkout", "pre-push")
 
 
 @click.command("hook", cls=Verb, hidden=True, context_settings={"ignore_unknown_options": True})
@@ -27,5 +27,6 @@ HOOKS: Final = (*GATED, "post-commit", "post-merge", "post-checkout", "pre-push"
 def command(name: str, arguments: tuple[str, ...]) -> int:
     """Run a hook as git does, with its arguments and standard input."""
     repo = repository()
-    with expected(repo.work_tree if name in GATED else None) as children:
-        return int(importlib.import_module(MODULE).run(repo, name, arguments, children))
+    session = click.get_current_context().find_object(Session)
+    children = (session.children if session else None) or Children()
+    return int(importlib.import_module(MODULE).run(repo, name, arguments, children))

@@ -8,16 +8,18 @@ takes is ended, and one that was not expected is started when it is wanted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from git_lepton.errors import CommandError
 from git_lepton.gate.standby import Standby
 from git_lepton.proc import Spare
 from git_lepton.variants import standby
 
+_GATED: Final = ("pre-commit", "pre-merge-commit")
 _SETTINGS: Final = "lepton.toml"
 _EVALUATES: Final = re.compile(rb"\.gate\]\].*\.onnx|\.onnx.*\.gate\]\]", re.DOTALL)
 _BUILDS: Final = re.compile(rb"^\s*variants\s*=\s*\[[^]]*int", re.MULTILINE)
@@ -31,21 +33,26 @@ class Children:
     builder: Spare | None = None
 
 
+def of_hook(arguments: Sequence[str]) -> AbstractContextManager[Children]:
+    """The children that a hook may want, by its name and arguments; git runs it at the top of the work tree."""
+    return expected(Path()) if arguments and arguments[0] in _GATED else nullcontext(Children())
+
+
 @contextmanager
-def expected(top: Path | None) -> Iterator[Children]:
+def expected(top: Path) -> Iterator[Children]:
     """The children that a commit in the work tree `top` may want; those that nobody took are ended.
 
-    Raises:
-        CommandError: one cannot be started.
+    None where they cannot be started: who wants one then will say why.
     """
     try:
-        text = b"" if top is None else (top / _SETTINGS).read_bytes()
+        text = (top / _SETTINGS).read_bytes()
     except OSError:
         text = b""
     with ExitStack() as stack:
-        if top is None or not _EVALUATES.search(text):
-            yield Children()
-            return
-        evaluator = stack.enter_context(Standby(top))
-        builder = stack.enter_context(Spare(standby.start("--warm"))) if _BUILDS.search(text) else None
+        evaluator = builder = None
+        with suppress(CommandError, OSError):
+            if _EVALUATES.search(text):
+                evaluator = stack.enter_context(Standby(top.absolute()))
+                if _BUILDS.search(text):
+                    builder = stack.enter_context(Spare(standby.start("--warm")))
         yield Children(evaluator, builder)

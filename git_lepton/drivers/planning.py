@@ -7,7 +7,8 @@ nothing to judge costs a few small reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -216,7 +217,7 @@ class Planner:
         path = path_of(model)
         if rev == STAGED:
             entries = ls_files(self._repo, [f":(top,literal){path}"])
-            return None if any(e.stage for e in entries) else self._read(rev, path)
+            return self._content(path, ((os.fsdecode(e.path), -1 if e.stage else e.mode, e.oid) for e in entries))
         if (rev, path) not in self._texts:
             self._texts[rev, path] = self._read(rev, path)
         return self._texts[rev, path]
@@ -261,7 +262,11 @@ class Planner:
             data[gate.name] = DataFile(path, gate.blake3)
 
     def _read(self, rev: str, path: str) -> bytes | None:
-        for found, mode, blob in locating.entries(self._repo, rev, path):
+        return self._content(path, locating.entries(self._repo, rev, path))
+
+    def _content(self, path: str, entries: Iterable[tuple[str, int, Oid]]) -> bytes | None:
+        """The ordinary file at `path` among entries of path, mode and blob."""
+        for found, mode, blob in entries:
             if found == path and mode in {0o100644, 0o100755}:
                 return bytes(self._store.objects.read(blob)[1])
         return None

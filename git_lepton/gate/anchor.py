@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from git_lepton.config.values import ModelSettings
 from git_lepton.errors import UsageError
 from git_lepton.git.lstree import rev_parse
-from git_lepton.git.refs import read_ref
+from git_lepton.git.refs import read_ref, read_refs
 from git_lepton.git.repo import Repo, config_get
 from git_lepton.transfer.remotes import remote_names
 from git_lepton.values import Oid
@@ -105,22 +105,22 @@ def _version_tag(repo: Repo, model: str, head: Oid) -> AnchorPoint | None:
 
 
 def _merge_base(repo: Repo, head: Oid) -> AnchorPoint | None:
-    for branch in _default_branches(repo):
-        done = repo.git("merge-base", head, branch, check=False)
-        if done.status == 0:
-            commit = Oid(done.stdout.decode("ascii").split()[0])
+    for branch, tip in _default_branches(repo):
+        done = None if tip == head else repo.git("merge-base", head, branch, check=False)
+        if done is None or done.status == 0:
+            commit = head if done is None else Oid(done.stdout.decode("ascii").split()[0])
             name = branch.removeprefix("refs/remotes/").removeprefix("refs/heads/")
             return AnchorPoint(f"{name} ({commit[:_SHORT]})", commit)
     return None
 
 
-def _default_branches(repo: Repo) -> Iterator[str]:
-    """Full names of refs that are the default branch: the remote's own, then ours of the usual names."""
+def _default_branches(repo: Repo) -> Iterator[tuple[str, Oid | None]]:
+    """Refs that are the default branch, with their tips where known: the remote's own, then ours of the usual names."""
     remote = _remote(repo)
     done = repo.git("symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD", check=False)
     if done.status == 0:
-        yield done.stdout.decode(errors="surrogateescape").strip()
+        yield done.stdout.decode(errors="surrogateescape").strip(), None
     names = dict.fromkeys([config_get(repo, "init.defaultBranch") or "main", "main", "master"])
-    for ref in (*(f"refs/remotes/{remote}/{name}" for name in names), *(f"refs/heads/{name}" for name in names)):
-        if read_ref(repo, ref) is not None:
-            yield ref
+    usual = [f"{folder}/{name}" for folder in (f"refs/remotes/{remote}", "refs/heads") for name in names]
+    found = read_refs(repo, usual)
+    yield from ((ref, found[ref]) for ref in usual if ref in found)
