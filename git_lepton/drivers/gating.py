@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from blake3 import blake3
 
 from git_lepton import atomic
+from git_lepton.closing import Closing
 from git_lepton.config.values import Config, ModelSettings, When
 from git_lepton.drivers.children import Children
 from git_lepton.drivers.planning import Plan, Planner, Side
@@ -57,7 +58,7 @@ class Judged:
     known: bool = False
 
 
-class Gating:
+class Gating(Closing):
     """Judges models of one repository. A context manager: what it wrote out is removed in the end."""
 
     def __init__(
@@ -332,11 +333,9 @@ class Gating:
             table = {"outcome": to_plain(judged.outcome), "record": to_plain(judged.record)}
             atomic.write_file(self._cache / f"{key}.json", json.dumps(table).encode(), durable=False)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._workspace.__exit__(None, None, None)
+    def close(self) -> None:
+        """Remove what was restored to be judged."""
+        self._workspace.close()
 
 
 def text_of(record: Record) -> bytes:
