@@ -135,12 +135,9 @@ def window(dtype: str, block: Block, windows: Sequence[tuple[int, int]]) -> list
     assert block.base is not None
     native = _native(dtype)
     if native is not None:
-        result = []
-        for side, (least, most) in zip((block.ours, block.theirs), windows, strict=True):
-            room = WORKSPACE.array("window", "<i8", side.size)
-            above, held = native.window(dtype, block.base, side, least, most, room)
-            result.append((above, room[:held].copy()))
-        return result
+        rooms = [WORKSPACE.array(f"merge inside {side}", "<i8", block.ours.size) for side in ("ours", "theirs")]
+        told = native.window(dtype, (block.base, block.ours, block.theirs), windows, rooms)
+        return [(above, room[:held].copy()) for (above, held), room in zip(told, rooms, strict=True)]
     counts = [0, 0]
     found: list[list[Magnitudes]] = [[], []]
     for part in _parts(block):

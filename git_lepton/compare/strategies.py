@@ -31,7 +31,7 @@ from git_lepton.compare import arithmetic
 from git_lepton.compare.arithmetic import Block
 from git_lepton.config.strategies import STRATEGIES, check_options
 from git_lepton.errors import UsageError
-from git_lepton.native.merging import Chance, Choice, Election
+from git_lepton.native.merging import ALL, Chance, Choice, Election
 from git_lepton.store.reading import in_order
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class _Trim:
 
     Attributes:
         threshold: the smallest magnitude that stays, as its bits; None keeps everything.
-        quota: how many elements of exactly that magnitude stay in each block, by its first element.
+        quota: how many elements of exactly that magnitude stay in each block, by its first element; see `Choice`.
     """
 
     threshold: int | None
@@ -266,13 +266,14 @@ class _Search:
         threshold, left = self.prefix, self.left
         if self.shift:
             pool = np.concatenate([bits for _, bits in found])
-            threshold = int(np.partition(pool, pool.size - left)[pool.size - left])
-            left -= int(np.count_nonzero(pool > threshold))
+            pool.sort()  # faster than a partition where many are equal, as changes of narrow floats are
+            threshold = int(pool[pool.size - left])
+            left -= pool.size - int(np.searchsorted(pool, threshold, side="right"))
         quota = {}
         for first, bits in found:
             count = bits if isinstance(bits, int) else int(np.count_nonzero(bits == threshold))
-            quota[first] = min(left, count)
-            left -= quota[first]
+            quota[first] = ALL if count <= left else left
+            left -= min(left, count)
         return _Trim(threshold, quota)
 
 
@@ -321,9 +322,11 @@ def _windows(tensor: TensorBlocks, keep: int) -> list[tuple[int, int]]:
     found = in_order(sample, looked, tensor.pool)
     windows = []
     for bits in map(np.concatenate, zip(*found, strict=True)):
-        place, margin = bits.size * (1 - keep / tensor.elements), 4 * math.sqrt(bits.size)
+        share = keep / tensor.elements
+        # Six standard deviations of a rank in a sample.
+        place, margin = bits.size * (1 - share), 6 * math.sqrt(bits.size * share * (1 - share)) + 1
         low, high = (min(max(int(place + shift), 0), bits.size - 1) for shift in (-margin, margin))
-        bits.partition((low, high))
+        bits.sort()
         windows.append((int(bits[low]), int(bits[high])))
     return windows
 

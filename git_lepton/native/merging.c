@@ -169,37 +169,48 @@ LEPTON_API LEPTON_CLONES void lepton_merge_products(unsigned kind, const void *o
     memcpy(sums + 2 * LANES, right, sizeof right);
 }
 
-/* Of the changes of one side, how many are larger than `most`, and into `found` those that are not, nor smaller than
- * `least`; returns how many these are. */
-LEPTON_API LEPTON_CLONES size_t lepton_merge_window(unsigned kind, const void *base, const void *side, size_t count,
-                                                    int64_t least, int64_t most, size_t *above, int64_t *found)
+/* Of the changes of both sides, how many are larger than `most`, and into `found` those that are not, nor smaller than
+ * `least`; `counts` gets both numbers of ours, then of theirs. */
+LEPTON_API LEPTON_CLONES void lepton_merge_window(unsigned kind, const void *base, const void *ours, const void *theirs,
+                                                  size_t count, const int64_t *least, const int64_t *most,
+                                                  uint64_t *counts, int64_t *const *found)
 {
     double b[BLOCK], x[BLOCK];
     int64_t sizes[BLOCK];
-    size_t inside = 0, beyond = 0;
-    uint64_t width = (uint64_t)most - (uint64_t)least;
+    uint8_t inside[BLOCK];
+    uint64_t above[2] = {0, 0}, held[2] = {0, 0};
     EACH_BLOCK(0, count)
     {
-        take(kind, base, at, n, b), take(kind, side, at, n, x);
-        for (size_t i = 0; i < n; i++) {
-            sizes[i] = magnitude(x[i] - b[i]);
-            beyond += sizes[i] > most;
-        }
-        for (size_t i = 0; i < n; i++) {
-            found[inside] = sizes[i]; /* overwritten by the next one unless it counts; inside < count here */
-            inside += (uint64_t)sizes[i] - (uint64_t)least <= width;
+        take(kind, base, at, n, b);
+        memset(inside, 0, sizeof inside);
+        for (int side = 0; side < 2; side++) {
+            const int64_t low = least[side], high = most[side];
+            uint64_t beyond = 0;
+            take(kind, side ? theirs : ours, at, n, x);
+            for (size_t i = 0; i < n; i++) {
+                sizes[i] = magnitude(x[i] - b[i]);
+                beyond += sizes[i] > high;
+                inside[i] = (sizes[i] >= low) & (sizes[i] <= high);
+            }
+            above[side] += beyond;
+            for (size_t i = 0; i < BLOCK; i += 8) {
+                uint64_t flags;
+                for (memcpy(&flags, inside + i, 8); flags; flags &= flags - 1)
+                    found[side][held[side]++] = sizes[i + (size_t)__builtin_ctzll(flags) / 8];
+            }
         }
     }
-    *above = beyond;
-    return inside;
+    counts[0] = above[0], counts[1] = held[0], counts[2] = above[1], counts[3] = held[1];
 }
 
 /* How the change of a side is thinned out before signs are elected. */
 struct choice {
     double factor;
     int64_t least;  /* the smallest magnitude that stays */
-    uint64_t equal; /* how many of exactly that magnitude stay: the first ones */
+    uint64_t equal; /* how many of exactly that magnitude stay: the first ones, or ALL */
 };
+
+#define ALL ((uint64_t)1 << 63)
 
 struct election {
     double mean[3]; /* to multiply by: where ours won, where theirs won, where both are taken */
@@ -237,25 +248,24 @@ static LEPTON_CLONES void draw(const uint64_t *key, uint64_t place, size_t n, ui
     }
 }
 
-/* Keep in x what is larger than `least`, and of those equal to it the next few: `equal` counts how many may still come. */
-static LEPTON_CLONES void trim(double *restrict x, size_t n, int64_t least, uint64_t *equal)
+/* Of the change from b to x keep in x what is larger than `least`, and of those equal to it the next few: `equal` counts
+ * how many may still come. */
+static LEPTON_CLONES void trim(double *restrict x, const double *restrict b, size_t n, int64_t least, uint64_t *equal)
 {
-    uint64_t same = 0, left = *equal;
-    for (size_t i = 0; i < n; i++)
-        same += magnitude(x[i]) == least;
-    if (same <= left || !left) {
-        int64_t below = same <= left ? least - 1 : least;
-        for (size_t i = 0; i < n; i++)
-            x[i] = magnitude(x[i]) > below ? x[i] : 0;
-        *equal -= same <= left ? same : 0;
+    if (*equal == 0 || *equal == ALL) {
+        int64_t below = *equal ? least - 1 : least;
+        for (size_t i = 0; i < n; i++) {
+            double change = x[i] - b[i];
+            x[i] = magnitude(change) > below ? change : 0;
+        }
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        int stays = magnitude(x[i]) > least || (magnitude(x[i]) == least && left);
-        left -= magnitude(x[i]) == least && left;
-        x[i] = stays ? x[i] : 0;
+        double change = x[i] - b[i];
+        int same = magnitude(change) == least && *equal;
+        *equal -= same;
+        x[i] = magnitude(change) > least || same ? change : 0;
     }
-    *equal = left;
 }
 
 LEPTON_API LEPTON_CLONES void lepton_merge_elected(unsigned kind, const void *base, const void *ours, const void *theirs,
@@ -270,17 +280,15 @@ LEPTON_API LEPTON_CLONES void lepton_merge_elected(unsigned kind, const void *ba
     EACH_BLOCK(0, count)
     {
         take(kind, base, at, n, b), take(kind, ours, at, n, x), take(kind, theirs, at, n, y);
-        for (size_t i = 0; i < n; i++)
-            x[i] -= b[i], y[i] -= b[i];
         if (how->random) {
             draw(how->key, how->place + at, n, chance);
             for (size_t i = 0; i < n; i++) {
-                x[i] = chance[i] >> 32 < stays ? x[i] * rescale : 0;
-                y[i] = (chance[i] & 0xFFFFFFFF) < stays ? y[i] * rescale : 0;
+                x[i] = chance[i] >> 32 < stays ? (x[i] - b[i]) * rescale : 0;
+                y[i] = (chance[i] & 0xFFFFFFFF) < stays ? (y[i] - b[i]) * rescale : 0;
             }
         } else {
-            trim(x, n, choices[0].least, &equal[0]);
-            trim(y, n, choices[1].least, &equal[1]);
+            trim(x, b, n, choices[0].least, &equal[0]);
+            trim(y, b, n, choices[1].least, &equal[1]);
         }
         for (size_t i = 0; i < n; i++) {
             double one = x[i] * f, other = y[i] * g, sum = one + other;

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 KINDS: Final = {"BF16": 0, "F16": 1, "F32": 2, "F64": 3}
 """What the kernels call the dtypes that they know."""
+ALL: Final = 1 << 63
+"""More than any tensor has."""
 LANES: Final = 16
 """Sums that a product of two tensors is added up in."""
 
@@ -31,12 +33,12 @@ class Choice:
     Attributes:
         factor: by which what stays is multiplied.
         least: the smallest magnitude that stays, as the bits of a double without its sign; 0 keeps everything.
-        equal: how many of exactly that magnitude stay: the first ones.
+        equal: how many of exactly that magnitude stay: the first ones, or `ALL`.
     """
 
     factor: float
     least: int = 0
-    equal: int = 1 << 63
+    equal: int = ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +85,12 @@ class MergeKernels:
         import ctypes
 
         size, pointer, number, real = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_uint, ctypes.c_double
-        word = ctypes.c_int64
         self._weighted = declared(library.lepton_merge_weighted, None, number, pointer, pointer, size, pointer, pointer)
         self._added = declared(
             library.lepton_merge_added, None, number, pointer, pointer, pointer, size, pointer, real, pointer
         )
         self._products = declared(library.lepton_merge_products, None, number, pointer, pointer, size, pointer)
-        self._window = declared(
-            library.lepton_merge_window, size, number, pointer, pointer, size, word, word, pointer, pointer
-        )
+        self._window = declared(library.lepton_merge_window, None, number, *[pointer] * 3, size, *[pointer] * 4)
         self._elected = declared(
             library.lepton_merge_elected, None, number, pointer, pointer, pointer, size, pointer, pointer, pointer
         )
@@ -114,18 +113,28 @@ class MergeKernels:
         return list(sums)
 
     def window(
-        self, dtype: str, base: Codes, side: Codes, least: int, most: int, found: NDArray[np.int64]
-    ) -> tuple[int, int]:
-        """Of the magnitudes of changes: how many are above `most`, and how many from `least` on are in `found` now.
+        self,
+        dtype: str,
+        sides: tuple[Codes, Codes, Codes],
+        windows: Sequence[tuple[int, int]],
+        found: Sequence[NDArray[np.int64]],
+    ) -> list[tuple[int, int]]:
+        """Of ours, then of theirs: how many changes are above the window (least, most), and how many are in `found`.
 
-        Magnitudes are the bits of doubles without their sign; `found` has room for all.
+        Magnitudes are the bits of doubles without their sign; each of `found` has room for all.
+
+        Args:
+            dtype: of the elements.
+            sides: base, ours and theirs.
+            windows: of each change.
+            found: gets what is inside.
         """
         import ctypes
 
-        above = ctypes.c_size_t()
-        sides = (address(base), address(side))
-        held = self._window(KINDS[dtype], *sides, base.size, least, most, ctypes.byref(above), address(found))
-        return above.value, held
+        least, most = ((ctypes.c_int64 * 2)(*limits) for limits in zip(*windows, strict=True))
+        counts, rooms = (ctypes.c_uint64 * 4)(), (ctypes.c_void_p * 2)(*map(address, found))
+        self._window(KINDS[dtype], *map(address, sides), sides[0].size, least, most, counts, rooms)
+        return [(counts[0], counts[1]), (counts[2], counts[3])]
 
     def elected(
         self, dtype: str, base: Codes, ours: Codes, theirs: Codes, place: int, how: Election, out: Codes

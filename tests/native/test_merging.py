@@ -63,7 +63,8 @@ def coded(dtype: str, values: Any) -> np.ndarray:
 
 
 def decoded(dtype: str, raw: Any) -> np.ndarray:
-    return np.frombuffer(raw, CODES[dtype]).view(NUMPY[dtype]).astype(np.float64)
+    found: np.ndarray = np.frombuffer(raw, CODES[dtype]).view(NUMPY[dtype]).astype(np.float64)
+    return found
 
 
 @st.composite
