@@ -84,6 +84,11 @@ def plans_staged(
             yield plan
         elif names:
             raise UsageError(f"no file of model {name} is staged or committed", hint="git add it first")
+        else:
+            where = models[name].root or "the top"
+            gating.say(
+                f"model {name} has no file under {where} that is staged or committed, so nothing of it is judged"
+            )
 
 
 def needs_judging(gating: Gating, plan: Plan, parent: Oid | None) -> bool:

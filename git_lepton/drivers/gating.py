@@ -86,7 +86,7 @@ class Gating(Closing):
         self.planner = Planner(repo, store)
         self.repo = repo
         self._store = store
-        self._say = say
+        self.say = say
         self._stage = stage
         self._measure = measure or rebuild
         self._children = children or Children()
@@ -277,7 +277,7 @@ class Gating(Closing):
             last = f"; last time {float(self._times()[settings.name]):.1f} s"
         except (KeyError, TypeError, ValueError):
             last = ""
-        self._say(f"{settings.name}: judging {against}; needs {needs}{last}")
+        self.say(f"{settings.name}: judging {against}; needs {needs}{last}")
 
     def _times(self) -> dict[str, float]:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def test_what_was_judged_is_only_read_by_the_commit(judged: Work) -> None:
     assert "judged at the next commit: it is about other files (m.onnx)" in explained
     assert "variant fp16: to be built" in explained
     done = judged.run("lepton", "gate", "--json")
+    assert re.search(rb"judging against .*; needs \d+ MiB of disk; last time \d+\.\d s", done.stderr)
     found = json.loads(done.stdout)
     assert (done.returncode, found["schema"], found["models"][0]["verdict"]) == (0, "git-lepton.gate/1", "pass")
     assert judged.git("diff", "--name-only") == ""
@@ -100,6 +102,8 @@ def test_a_repository_without_models(work: Work) -> None:
     work.git("add", "-A")
     done = work.run("lepton", "gate", "m")
     assert (done.returncode, b"no file of model m" in done.stderr) == (2, True)
+    # A misspelled root must not look like a model that passed.
+    assert b"model m has no file under models/m" in work.run("lepton", "gate").stderr
     work.write("lepton.toml", b"[model.m\n")
     work.git("add", "-A")
     assert work.run("lepton", "gate").returncode == 2

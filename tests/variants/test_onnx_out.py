@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from git_lepton.demo import digits
 from git_lepton.variants.calibration import Batches
 from git_lepton.variants.values import ModelFolder, Outcome, Unsuitable
 from tests.variants.kit import Array, folder_of, inline, mlp, onnx_folder, random, run_onnx
@@ -37,6 +38,19 @@ def test_int8_is_onnxruntimes_own_output(tmp_path: Path) -> None:
     difference = codes * scale - random(0, 64, 128)
     assert outcome.errors[0].max_abs == pytest.approx(np.abs(difference).max(), rel=1e-5)
     assert 0 < outcome.errors[0].relative_l2 < 0.02
+
+
+@pytest.mark.slow
+def test_int8_of_a_trained_model_is_onnxruntimes_own_output(tmp_path: Path) -> None:
+    from onnxruntime.quantization import quantize_dynamic
+
+    (tmp_path / "model").mkdir()
+    original = tmp_path / "model" / "digits.onnx"
+    digits.write_onnx(digits.train_first(digits.load_images()), original)
+    outcome = inline("int8", folder_of(tmp_path / "model", "digits.onnx"), tmp_path / "out")
+    assert isinstance(outcome, Outcome), outcome
+    quantize_dynamic(original, tmp_path / "theirs.onnx")
+    assert (tmp_path / "out" / "new" / "digits.onnx").read_bytes() == (tmp_path / "theirs.onnx").read_bytes()
 
 
 def test_fp16_keeps_the_types_of_inputs_and_outputs(tmp_path: Path) -> None:
