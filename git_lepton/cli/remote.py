@@ -44,11 +44,12 @@ def remote_and_paths(repo: Repo, words: Sequence[str], paths: Iterable[Path]) ->
 
 
 def _is_inside(repo: Repo, word: str) -> bool:
-    return os.path.isdir(word) and Path(word).resolve().is_relative_to(work_tree(repo).resolve())  # noqa: PTH112
+    return Path(word).exists() and Path(word).resolve().is_relative_to(work_tree(repo).resolve())
 
 
 def _is_address(word: str) -> bool:
-    return "://" in word or remotes.host_of(word) is not None or os.path.isdir(word)  # noqa: PTH112 - as git does
+    spelled = "://" in word or word.startswith(("/", "./", "../")) or remotes.host_of(word) is not None
+    return spelled or os.path.isdir(word)  # noqa: PTH112 - as git does
 
 
 def push_remote(repo: Repo) -> str:

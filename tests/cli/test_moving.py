@@ -57,6 +57,7 @@ def test_a_remote_that_cannot_be_reached(lepton: Lepton, history: tuple[Manifest
     answer = lepton("push", f"file://{tmp_path}/nowhere.git")
     assert answer.status == 8
     assert "cannot be reached" in answer.err
+    assert "../nowhere cannot be reached" in lepton("push", "../nowhere").err
 
 
 def test_fetch(lepton: Lepton, clone: Repo, history: tuple[Manifest, ...], monkeypatch: pytest.MonkeyPatch) -> None:
