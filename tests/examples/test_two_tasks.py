@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,14 @@ from tests.support import clean_environment
 SCRIPT = Path(__file__).parents[2] / "examples" / "merging" / "two_tasks.py"
 
 
-def test_a_merge_keeps_both_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_merge_keeps_both_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_program: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     for name, value in clean_environment(home).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{quick_program.parent}:{os.environ['PATH']}")
     spec = importlib.util.spec_from_file_location("two_tasks", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
