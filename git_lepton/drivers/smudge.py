@@ -9,7 +9,8 @@ Three things decide how a manifest is answered:
 * `GIT_LEPTON_SKIP_SMUDGE=1`: with itself, at once.
 * `lepton.smudgeLimit` (git keeps a whole answer in memory): a larger file is answered with its manifest, and written
   to the work tree after git closed the pipe, while it waits for us to end.
-* git can wait: all files of a checkout are collected, what is missing comes in one transfer, then they are given out.
+* git can wait: all files of a checkout whose weights are not here are collected, these come in one transfer, then they
+  are given out. What is here is answered at once: `git checkout -m PATH` crashes over an answer that it has to wait for.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class Smudger:
         if found.size > config_int(self.store.repo, LIMIT_KEY, default=DEFAULT_LIMIT):
             self.late[os.fsdecode(command.pathname)] = found
             return Answered(text)
-        if command.can_delay:
+        if command.can_delay and not self.store.has(found.blake3):
             self._waiting[command.pathname] = (found, text)
             return Delayed()
         self._bring([found.blake3])

@@ -145,3 +145,23 @@ def test_shapes_that_differ_are_told(work: Work) -> None:
     work.git("checkout", "-q", "ours")
     told = work.run("merge", "theirs").stderr
     assert b"w: both sides added it, and they differ: F32 [5,4] here, F32 [6,4] there" in told
+
+
+def test_a_conflict_can_be_made_again(clash: Work) -> None:
+    """`checkout -m PATH` keeps the merged file in memory that it gives back before filters with `delay` answer."""
+    clash.run("merge", "theirs")
+    clash.git("checkout", "--theirs", NAME)
+    assert lepton(clash, "resolve", NAME, "--with", "theirs", "--tensors", "layer_2*").returncode == 1
+    done = clash.run("checkout", "-m", NAME)
+    assert done.returncode == 0, done.stderr
+    assert clash.read(NAME) == model(l2=21, l3=31)
+    assert b"2 to decide" in lepton(clash, "status").stdout
+
+
+def test_changes_that_go_along_to_another_branch(work: Work) -> None:
+    prepared(work)
+    branch(work, "theirs", l1=10)
+    work.write(NAME, model(l4=40))
+    done = work.run("checkout", "-q", "-m", "theirs")
+    assert done.returncode == 0, done.stderr
+    assert work.read(NAME) == model(l1=10, l4=40)
