@@ -10,7 +10,7 @@ Three things decide how a manifest is answered:
 * `lepton.smudgeLimit` (git keeps a whole answer in memory): a larger file is answered with its manifest, and written
   to the work tree after git closed the pipe, while it waits for us to end.
 * git can wait: all files of a checkout whose weights are not here are collected, these come in one transfer, then they
-  are given out. What is here is answered at once: `git checkout -m PATH` crashes over an answer that it has to wait for.
+  are given out. What is here is answered at once: git crashes over a delay in `git checkout -m PATH`.
 """
 
 from __future__ import annotations
