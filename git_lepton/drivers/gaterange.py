@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Final
 
 from git_lepton.config.checks import is_function
@@ -37,7 +38,7 @@ from git_lepton.git.lstree import rev_parse
 from git_lepton.git.repo import Repo
 from git_lepton.record import locating, provenance
 from git_lepton.record.globs import matcher
-from git_lepton.record.locating import Part
+from git_lepton.record.locating import LocatedBundle, Part
 from git_lepton.record.record import FOLDER
 from git_lepton.record.values import Origins, Record, Variant
 from git_lepton.store.store import Store
@@ -185,7 +186,7 @@ class RangeJudge:
         bare = own if rules == new else self._planner.plan(rules, rev=self.after)
         assert bare is not None
         plan, changed = self._on_old_examples(bare, old)
-        changes = (*policy.compare(old, new), *changed)
+        changes = (*policy.compare(old, new), *self._left_out(old, own), *changed)
         if not changes and self._is_unchanged(own):
             return RangeFinding(new.name)
         self._require_work_tree(rules)
@@ -202,6 +203,17 @@ class RangeJudge:
             faults += self._measured_faults(held, own, plan, judged)
             faults += self._rebuilt_faults(held, own) if self._rebuild else ()
         return RangeFinding(new.name, changes, tuple(faults), judged, self._accept)
+
+    def _left_out(self, old: ModelSettings | None, own: Plan) -> Iterator[PolicyChange]:
+        """Files that are still there, belonged to the model by the old settings, and do not by the new ones."""
+        new = own.settings
+        if old is None or (old.root, old.files) == (new.root, new.files):
+            return
+        then = locating.at(self._repo, self._store.objects, old, self.after)
+        left = sorted(_paths(old, then) - _paths(new, own.here))
+        if left:
+            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+            yield PolicyChange("files", f"{left[0]}{more}", "not judged any more", loosened=True)
 
     def _require_work_tree(self, settings: ModelSettings) -> None:
         """Commands and functions are run where the work tree is: it must be that of the commit that is judged."""
@@ -309,6 +321,11 @@ class RangeJudge:
                 yield Fault(f"variant {variant.recipe}: building it again gives other bytes", EXIT_REFUSED)
             elif not same_losses(again, variant):
                 yield Fault(f"variant {variant.recipe}: its tensors lose something else", EXIT_REFUSED)
+
+
+def _paths(settings: ModelSettings, located: LocatedBundle) -> set[str]:
+    """The files of a bundle, from the top of the repository."""
+    return {str(PurePosixPath(settings.root, part.file.path)) for part in located.parts}
 
 
 def _needed(models: Sequence[ModelSettings]) -> Callable[[str], bool]:

@@ -196,6 +196,20 @@ def test_a_gate_that_went_still_counts(judged: Work) -> None:
     assert (found.exit_code, found.judged, found.changes[0].after) == (1, None, "gone")
 
 
+def test_a_file_that_is_not_judged_any_more_is_a_loosened_rule(judged: Work) -> None:
+    """Another root beside a worse model; one that moved along is no such thing."""
+    other = {"models/other/m.onnx": onnx_bytes(1), MODEL: onnx_bytes(2, noise=2.0)}
+    judged.commit("aside", {**other, "lepton.toml": WITH_VARIANT.replace(b"models/m", b"models/other")})
+    found = ci(judged)
+    assert (found.exit_code, verdict(found)) == (1, "pass")
+    assert [(c.key, c.before) for c in found.changes if c.loosened] == [
+        ("files", "models/m/labels.json and 1 more"),
+    ]
+    judged.git("rm", "-qr", "models/m")
+    judged.git("commit", "-qm", "moved")
+    assert ci(judged, "HEAD~2..HEAD").exit_code == 0
+
+
 def test_small_losses_add_up(judged: Work) -> None:
     """Each step loses about a point, which two points of tolerance allow; a squash of them does not pass."""
     judged.git("tag", "m@v1.0.0")
