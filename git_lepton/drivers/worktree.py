@@ -1,9 +1,9 @@
 """Weight files of the work tree: what each holds, and writing weights where a manifest stands in for them.
 
 A file is written only where the work tree still holds exactly the manifest that the index names: to a temporary file
-beside it, verified, then renamed over it after another look. Afterwards the stat data in git's index is put right, so
-that git neither believes the file modified nor runs the clean filter over it. The modification time is set two seconds
-back for the same reason: git distrusts an entry as young as the index itself.
+in our folder, verified, then renamed over it after another look. Afterwards the stat data in git's index is put right,
+so that git neither believes the file modified nor runs the clean filter over it. The modification time is set two
+seconds back for the same reason: git distrusts an entry as young as the index itself.
 
 Files outside a sparse checkout, conflicts, and files that a person changed are left alone.
 """
@@ -286,6 +286,8 @@ def _write_all(
 ) -> Written:
     """Write each file, and put the index right for all that were written; with `stage`, put their manifests there."""
     top = work_tree(repo)
+    if ready:
+        atomic.clean_owned(repo.lepton_dir / "tmp")
     outcome = _Outcome(missing=missing)
     store.progress.start("writing weights", sum(f.manifest.size for f in ready))
     try:
@@ -324,7 +326,7 @@ def _write_one(
         if not _below(top, target.parent):
             outcome.kept.append(file.path)
             return
-        with atomic.temporary(target.parent) as draft:
+        with atomic.temporary(_draft_folder(store.repo, target.parent)) as draft:
             with draft.open("xb") as out:
                 store.restore_to(file.manifest.blake3, out.write)
                 os.fchmod(out.fileno(), _mode(target, file.mode))
@@ -341,6 +343,15 @@ def _write_one(
     outcome.stats[path], outcome.blobs[path] = held, file.blob
     outcome.size += file.manifest.size
     cache.put(held, file.manifest.blake3)
+
+
+def _draft_folder(repo: Repo, beside: Path) -> Path:
+    """Where a file is written before it is renamed into `beside`: what a killed process leaves must not look like the
+    user's, so in our folder, unless that lies on another file system.
+    """
+    folder = repo.lepton_dir / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder if folder.stat().st_dev == beside.stat().st_dev else beside
 
 
 def _below(top: Path, folder: Path) -> bool:

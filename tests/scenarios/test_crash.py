@@ -172,11 +172,13 @@ def test_checkout_can_be_killed(tmp_path: Path, kills: int) -> None:
         assert whole or (number // 2 % 2 == 0 and any(data.startswith(model.read_bytes()) for data in versions))
         who.lepton(repo, "checkout", "--force", target, "--", "m.safetensors")
         assert model.read_bytes() == versions[number % 2]
+        assert who.git(repo, "status", "--porcelain", "--untracked-files=all").find("??") == -1
         return killed
 
     storm(kills, once, usual)
     who.git(repo, "checkout", "-q", "v1", "--", "m.safetensors")
     assert who.git(repo, "status", "--porcelain") == ""
-    assert [p.name for p in repo.iterdir() if p.name.startswith((".git-lepton", "m.safetensors."))] == []
+    assert sorted(p.name for p in repo.iterdir()) == [".git", ".gitattributes", "m.safetensors"]
+    assert list((repo / ".git/lepton/tmp").iterdir()) == []
     assert who.lepton(repo, "fsck").status == 0
     sound(who, repo)
