@@ -346,8 +346,9 @@ def _write_one(
 
 
 def _draft_folder(repo: Repo, beside: Path) -> Path:
-    """Where a file is written before it is renamed into `beside`: what a killed process leaves must not look like the
-    user's, so in our folder, unless that lies on another file system.
+    """Where a file is written before it is renamed into `beside`.
+
+    What a killed process leaves must not look like the user's: in our folder, unless that is on another file system.
     """
     folder = repo.lepton_dir / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
