@@ -28,6 +28,8 @@ from tests.support import clean_environment, git, model_bytes, weights
 
 ROUNDS = 7
 TAGS = 10_000
+PATIENCE = 60.0
+"""Seconds for one release."""
 TENSORS = 128
 ROWS = 65_536
 """Of 64 bfloat16 each: 8 MiB a tensor, 1 GiB together."""
@@ -47,13 +49,15 @@ def start_agent(world: World, *models: str) -> subprocess.Popen[bytes]:
 
 
 def wait_for(path: Path, content: bytes) -> float:
-    while True:
+    deadline = time.perf_counter() + PATIENCE
+    while time.perf_counter() < deadline:
         try:
             if path.read_bytes() == content:
                 return time.perf_counter()
         except OSError:
             pass
         time.sleep(0.002)
+    raise TimeoutError(f"{path} did not change: what does the agent say?")
 
 
 def in_place(world: World) -> list[float]:
