@@ -25,8 +25,8 @@ from git_lepton.agent.events import Event, PollFailed, Refused, SwapFailed
 from git_lepton.errors import EXIT_DIFFERS, EXIT_MISSING, EXIT_OK, EXIT_REFUSED, LeptonError, UsageError
 
 _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
-_JITTER: Final = 0.1
-_MAX_WAIT: Final = 3600.0
+JITTER: Final = 0.1
+MAX_WAIT: Final = 3600.0
 _ANSWER_SECONDS: Final = 900.0
 
 
@@ -122,16 +122,10 @@ class Daemon:
             if self._poked or time.monotonic() >= next_poll:
                 self._poked = False
                 self._failures = 0 if self.engine.poll() else self._failures + 1
-                next_poll = time.monotonic() + self._wait()
+                next_poll = time.monotonic() + pause(self.engine.settings.interval, self._failures)
             self.engine.tick()
             due = self.engine.due()
             self._obey(next_poll if due is None else min(next_poll, due))
-
-    def _wait(self) -> float:
-        """Seconds until the next poll."""
-        interval = self.engine.settings.interval
-        spread = 1 + random.uniform(-_JITTER, _JITTER)  # noqa: S311 - to spread load, not to hide anything
-        return min(interval * (1 << min(self._failures, 20)), max(interval, _MAX_WAIT)) * spread
 
     def _obey(self, until: float) -> None:
         """Wait for requests, and carry one out."""
@@ -145,6 +139,12 @@ class Daemon:
                 except OSError as error:
                     item.error = UsageError(f"it failed: {error}")
                 item.done.set()
+
+
+def pause(interval: float, failures: int) -> float:
+    """Seconds until the next poll, after so many in a row that were not answered."""
+    spread = 1 + random.uniform(-JITTER, JITTER)  # noqa: S311 - to spread load, not to hide anything
+    return min(interval * (1 << min(failures, 20)), max(interval, MAX_WAIT)) * spread
 
 
 def administer(engine: Engine, verb: str, name: str) -> Answer:

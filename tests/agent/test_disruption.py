@@ -19,6 +19,7 @@ from typing import ClassVar
 
 import pytest
 
+from git_lepton.agent.daemon import JITTER, MAX_WAIT, pause
 from git_lepton.agent.engine import Engine
 from git_lepton.agent.events import Watched
 from git_lepton.agent.memory import MemoryFile
@@ -341,6 +342,37 @@ def watch_to_the_end(engine: Engine) -> None:
         engine.tick()
 
 
+@pytest.mark.parametrize(
+    ("command", "extra", "verdict", "version"),
+    [
+        ("true", "", "pass", "2.0.0"),
+        ("echo it is bad >&2; exit 1", "", "fail", "1.0.0"),
+        ("exit 3", "", "inconclusive", "2.0.0"),
+        ("exit 3", 'on_inconclusive = "fallback"', "inconclusive", "1.0.0"),
+        ("test -e again && exit 0; touch again; exit 1", "failures = 1", "pass", "2.0.0"),
+    ],
+    ids=["good", "bad", "undecided", "undecided is bad", "one failure is allowed"],
+)
+def test_a_watch_by_a_command(serving: World, command: str, extra: str, verdict: str, version: str) -> None:
+    command = command.replace("again", str(serving.top / "again"))
+    lines = ["[model.digits.watch]", f"command = ['sh', '-c', '{command}']", "duration = 0.1", "interval = 0.05", extra]
+    engine, seen = with_release_2(serving, "\n".join(lines))
+    watch_to_the_end(engine)
+    assert [e.verdict for e in seen.events if isinstance(e, Watched)] == [verdict]
+    assert serving.tokenizer() == files(2 if version == "2.0.0" else 1)[TOKENIZER]
+    assert seen.failures() == (["watch"] if version == "1.0.0" else [])
+    engine.close()
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(200, "pass"), (204, "pass"), (404, "fail"), (503, "fail")])
+def test_a_watch_by_a_probe(serving: World, web: str, status: int, verdict: str) -> None:
+    Web.answers["/health"] = (status, b"")
+    engine, seen = with_release_2(serving, f'watch = {{ url = "{web}/health", duration = 0.1, interval = 0.05 }}')
+    watch_to_the_end(engine)
+    assert [e.verdict for e in seen.events if isinstance(e, Watched)] == [verdict]
+    engine.close()
+
+
 def test_a_watch_goes_on_after_a_restart(serving: World, web: str) -> None:
     watch = f'watch = {{ url = "{web}/health", duration = 0.1, interval = 0.05, failures = 0 }}'
     engine, _ = with_release_2(serving, watch)
@@ -352,6 +384,29 @@ def test_a_watch_goes_on_after_a_restart(serving: World, web: str) -> None:
     assert [s.trigger for s in seen.swaps()] == ["fallback"]
     assert serving.tokenizer() == files(1)[TOKENIZER]
     engine.close()
+
+
+def test_polls_are_spread_and_a_silent_remote_is_asked_less_and_less() -> None:
+    for failures, seconds in ((0, 60), (1, 120), (3, 480), (10, MAX_WAIT), (10_000, MAX_WAIT)):
+        pauses = [pause(60, failures) for _ in range(200)]
+        assert min(pauses) >= seconds * (1 - JITTER)
+        assert max(pauses) <= seconds * (1 + JITTER)
+        assert max(pauses) - min(pauses) > seconds * JITTER
+    assert pause(7200, 5) >= 7200 * (1 - JITTER), "never more often than asked for"
+
+
+def test_an_idle_poll_is_one_question_for_all_models(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = ("a", "b", "c")
+    for name in models:
+        world.move(world.commit(files(1), model=name), "1.0.0")
+    engine, _ = world.engine(models=models)
+    engine.poll()
+    trace = world.top / "trace"
+    monkeypatch.setenv("GIT_TRACE", str(trace))
+    engine.poll()
+    engine.close()
+    asked = [line for line in trace.read_text().splitlines() if "trace: built-in: git " in line]
+    assert ["ls-remote" in asked[0], "upload-pack" in asked[1], len(asked)] == [True, True, 2], asked
 
 
 def test_importing_the_agent_loads_nothing_heavy() -> None:
