@@ -20,6 +20,7 @@ from git_lepton.git.refs import list_refs
 from git_lepton.git.remote import ls_remote
 from git_lepton.git.repo import Repo, config_bool, work_tree
 from git_lepton.report.progress import for_terminal
+from git_lepton.report.units import counted
 from git_lepton.store.manifest import parse
 from git_lepton.store.store import Store
 from git_lepton.store.tracked import STAGED, files_at, manifest_text
@@ -183,7 +184,7 @@ def _deletions(repo: Repo, remote: str, updates: Sequence[RefUpdate], mirror: bo
 def _refuse_deletions(say: Say, doomed: Sequence[str]) -> int:
     if not doomed or os.environ.get(ALLOW_DELETE_VARIABLE, "0") not in {"", "0"}:
         return EXIT_OK
-    say(f"this push would delete {len(doomed)} refs of stored weights on the remote, {doomed[0]} first")
+    say(f"this push would delete {counted(len(doomed), 'ref')} of stored weights on the remote, such as {doomed[0]}")
     say("    --mirror and --prune delete what is not in this clone; git lepton prune deletes versions on purpose")
     say(f"    to delete them all the same: {ALLOW_DELETE_VARIABLE}=1 git push …")
     return REFUSED

@@ -59,7 +59,7 @@ def track(repo: Repo, store: Store, patterns: Iterable[str], folder: Path) -> Tr
         (unchanged if after == content else changed).append(pattern)
         content = after
     if content != before:
-        _write(path, content)
+        _write(repo, path, content)
     return TrackReport(tuple(changed), tuple(unchanged), raw_paths(repo, store), collisions(repo))
 
 
@@ -77,7 +77,7 @@ def untrack(repo: Repo, store: Store, patterns: Iterable[str], folder: Path) -> 
         (unchanged if after == content else changed).append(pattern)
         content = after
     if content != before:
-        _write(path, content)
+        _write(repo, path, content)
     manifests = [f.path for f in files_at(repo, store.objects, STAGED).files]
     kept = {os.fsdecode(p) for p in _kept(repo, map(os.fsencode, manifests))}
     return TrackReport(tuple(changed), tuple(unchanged), tuple(p for p in manifests if p not in kept), ())
@@ -141,8 +141,9 @@ def _read(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
-def _write(path: Path, content: bytes) -> None:
-    if content:
+def _write(repo: Repo, path: Path, content: bytes) -> None:
+    """Write an attributes file; an empty one goes, unless git has it: git would read the staged one in its place."""
+    if content or repo.git("ls-files", "-z", "--", path).stdout:
         atomic.write_file(path, content, durable=False)
     else:
         path.unlink(missing_ok=True)

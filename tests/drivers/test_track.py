@@ -29,6 +29,16 @@ def test_a_pattern_gets_one_line(work: Work) -> None:
     assert not path.exists()
 
 
+def test_the_last_pattern_of_a_staged_file_counts_at_once(work: Work, model: bytes) -> None:
+    work.write(".gitattributes", LINE.encode())
+    work.commit("one", {"a.pt": model})
+    with work.store() as store:
+        assert untrack(work.repo, store, ["*.pt"], work.folder).to_convert == ("a.pt",)
+        renormalise(work.repo, ["a.pt"])
+    assert work.blob("a.pt") == model
+    assert work.read(".gitattributes") == b""
+
+
 def test_a_folder_has_a_file_of_its_own(work: Work) -> None:
     folder = work.folder / "models"
     folder.mkdir()
