@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from git_lepton.compare.mergevalues import SIDES
+from git_lepton.compare.mergevalues import SIDES, Decision
+from git_lepton.config.strategies import check_options
 from git_lepton.drivers.conflicts import explained
+from git_lepton.drivers.mergenotes import described
 from git_lepton.drivers.unmerged import unmerged
 from git_lepton.report.merging import WHILE_REBASING, WHOLE
 from tests.drivers.conftest import Work
@@ -165,3 +167,10 @@ def test_changes_that_go_along_to_another_branch(work: Work) -> None:
     done = work.run("checkout", "-q", "-m", "theirs")
     assert done.returncode == 0, done.stderr
     assert work.read(NAME) == model(l1=10, l4=40)
+
+
+def test_a_note_has_the_strategy_with_all_its_numbers() -> None:
+    made = Decision("w", "computed", None, None, None, "dare-ties", check_options("dare-ties", {"seed": 7}))
+    assert described(made) == "dare-ties density=0.5 ours=1 scale=1 seed=7 theirs=1"
+    grown = Decision("w", "rows", None, None, None, "average", {"weight": 0.25}, grown="theirs")
+    assert described(grown) == "rows of theirs, average weight=0.25"
