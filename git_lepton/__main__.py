@@ -1,13 +1,15 @@
 """Entry point of `git-lepton`, `git lepton` and `python -m git_lepton`.
 
 A hook that may judge a model starts the children that it will want before anything else is loaded, which is why the
-command line itself is imported by name.
+command line itself is imported by name. In the end everything is closed, and git is not kept waiting while Python takes
+the program apart object by object.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -20,7 +22,10 @@ def main() -> None:
     if arguments[:1] != ["hook"]:
         sys.exit(_run(arguments))
     with importlib.import_module("git_lepton.drivers.children").of_hook(arguments[1:]) as children:
-        sys.exit(_run(arguments, children))
+        status = _run(arguments, children)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _run(*arguments: Any) -> int:

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from git_lepton import atomic
-from git_lepton.compare.mergevalues import Decision, Merge, Three
 from git_lepton.errors import FrameError
 from git_lepton.git.repo import Repo
 from git_lepton.record.bundle import BundleFile
@@ -22,6 +22,9 @@ from git_lepton.record.plain import from_plain, to_plain
 from git_lepton.record.values import Merged
 from git_lepton.store.manifest import Manifest
 from git_lepton.values import Hash
+
+if TYPE_CHECKING:  # a commit reads notes, and does without the values of merging
+    from git_lepton.compare.mergevalues import Decision, Merge, Three
 
 
 def remember(repo: Repo, merged: Manifest, three: Three, plan: Merge) -> None:
