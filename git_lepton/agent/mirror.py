@@ -216,10 +216,14 @@ class Mirror:
         """When packs are many, go on with a new mirror that has only these versions and blobs; True when it did.
 
         git drops nothing from a partial clone, so what old releases needed goes with the old folder. A crash in
-        between costs one fetch of what is missing.
+        between costs one fetch of what is missing. What a git that was killed had begun to receive goes at once.
         """
         packs = self.repo.object_dir / "pack"
-        if not packs.is_dir() or sum(name.suffix == ".pack" for name in packs.iterdir()) <= MANY_PACKS:
+        held = list(packs.iterdir()) if packs.is_dir() else []
+        for path in held:
+            if path.name.startswith("tmp_"):
+                path.unlink(missing_ok=True)
+        if sum(path.suffix == ".pack" for path in held) <= MANY_PACKS:
             return False
         fresh, old = self._folder.with_name(_NEXT), self._folder.with_name(_OLD)
         shutil.rmtree(fresh, ignore_errors=True)

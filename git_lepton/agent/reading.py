@@ -53,8 +53,12 @@ def _check(settings: Settings, place: Place) -> None:
     folders: dict[Path, str] = {}
     for name, follow in settings.follows.items():
         here = place.at("model", name)
-        if (other := folders.setdefault(follow.folder, name)) != name:
-            raise here.at("folder").error(f"is that of {other}, too")
+        for folder, other in folders.items():
+            if folder == follow.folder:
+                raise here.at("folder").error(f"is that of {other}, too")
+            if folder in follow.folder.parents or follow.folder in folder.parents:
+                raise here.at("folder").error(f"and that of {other} lie in one another")
+        folders[follow.folder] = name
         if settings.trust == "none" and follow.principals:
             raise here.at("principals").error('are of no use with trust = "none"')
         _check_notify(follow.notify, here.at("notify"))

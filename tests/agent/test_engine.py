@@ -375,6 +375,8 @@ def test_settings_have_defaults_and_good_errors() -> None:
         (b'"/f"\n', b'"/f"\n[model.a.notify]\nsignal="HUP"\n', "signal needs pid or pidfile"),
         (b'"/f"\n', b'"/f"\nkeep=1\n', "keep must be a whole number"),
         (b"[model.a]", b'[model.b]\nchannel="x"\nfolder="/f"\n[model.a]', "folder is that of b, too"),
+        (b"[model.a]", b'[model.b]\nchannel="x"\nfolder="/f/releases"\n[model.a]', "and that of b lie in one another"),
+        (b"[model.a]", b'[model.b]\nchannel="x"\nfolder="/"\n[model.a]', "and that of b lie in one another"),
     ):
         with pytest.raises(UsageError, match=message):
             parse(text.replace(old, new))
@@ -402,6 +404,15 @@ def test_a_clock_that_jumps_changes_nothing(serving: World, monkeypatch: pytest.
     engine, seen = serving.engine()
     assert not seen.failures()
     engine.close()
+
+
+def test_what_a_killed_git_left_in_the_mirror_goes(serving: World) -> None:
+    left = serving.top / "state" / "mirror.git" / "objects" / "pack" / "tmp_pack_Xy12"
+    left.write_bytes(b"half of a model")
+    engine, _ = serving.engine()
+    engine.poll()
+    engine.close()
+    assert not left.exists()
 
 
 def test_a_mirror_that_was_about_to_be_replaced_is_found(serving: World) -> None:

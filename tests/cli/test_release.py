@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,14 @@ def test_a_model_without_rules_is_released_with_a_note(team: Team) -> None:
 
 
 # Promotion
+
+
+@pytest.mark.parametrize(
+    "verb", ["tag", "promote", "rollback", "halt", "resume", "channels", "log", "verify", "deployed"]
+)
+def test_everything_takes_json(verb: str) -> None:
+    command = import_module(f"git_lepton.cli.{verb}").command
+    assert "as_json" in {option.name for option in command.params}
 
 
 def test_a_plan_changes_nothing(team: Team) -> None:
