@@ -180,7 +180,7 @@ def _range_text(finding: RangeFinding) -> str:
         finding.model,
         finding.changes,
         [fault.text for fault in finding.faults],
-        mend=any(fault.code for fault in finding.faults),
+        mend=any(fault.code for fault in finding.faults) and not (judged and judged.outcome.stops),
         judged=judged_text(judged.outcome, judged.record, known=judged.known) if judged else "",
         why=reasons(judged.outcome) if judged else (),
         unchanged=finding.is_unchanged,

@@ -29,7 +29,7 @@ from git_lepton.errors import (
     LeptonError,
     UsageError,
 )
-from git_lepton.gate import policy
+from git_lepton.gate import policy, trust
 from git_lepton.gate.anchor import AnchorPoint, candidates, head_commit
 from git_lepton.gate.policy import PolicyChange
 from git_lepton.gate.values import DataFile, worst
@@ -186,7 +186,7 @@ class RangeJudge:
         bare = own if rules == new else self._planner.plan(rules, rev=self.after)
         assert bare is not None
         plan, changed = self._on_old_examples(bare, old)
-        changes = (*policy.compare(old, new), *self._left_out(old, own), *changed)
+        changes = (*policy.compare(old, new), *self._left_out(old, own), *self._programs(old, new), *changed)
         if not changes and self._is_unchanged(own):
             return RangeFinding(new.name)
         self._require_work_tree(rules)
@@ -214,6 +214,20 @@ class RangeJudge:
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
             yield PolicyChange("files", f"{left[0]}{more}", "not judged any more", loosened=True)
+
+    def _programs(self, old: ModelSettings | None, new: ModelSettings) -> Iterator[PolicyChange]:
+        """Programs that gates name, where they are other ones: like other examples, they may be easier to please."""
+        kept = {gate.name for gate in new.gates}
+        for gate in old.gates if old is not None else ():
+            for path in dict.fromkeys(trust.begins_at(gate)) if gate.name in kept else ():
+                then, now = (
+                    locating.part_at(self._repo, self._store.objects, path, rev) if path else None
+                    for rev in (self._before, self.after)
+                )
+                if then is not None and (now is None or now.file.blake3 != then.file.blake3):
+                    after = "none" if now is None else now.file.blake3[:_SHORT]
+                    key = f"gate.{gate.name}: the program {path}"
+                    yield PolicyChange(key, then.file.blake3[:_SHORT], after, loosened=True)
 
     def _require_work_tree(self, settings: ModelSettings) -> None:
         """Commands and functions are run where the work tree is: it must be that of the commit that is judged."""
@@ -332,6 +346,7 @@ def _needed(models: Sequence[ModelSettings]) -> Callable[[str], bool]:
     """Whether a path belongs to one of these models, or to what they are judged on."""
     matchers = [(f"{model.root}/" if model.root else "", matcher(model.files)) for model in models]
     named = {path for model in models for path in (model.calibration, *(gate.data for gate in model.gates))}
+    named |= {path for model in models for gate in model.gates for path in trust.begins_at(gate)}
     origins = [glob for m in models for kind in provenance.KINDS for glob in getattr(m.provenance, kind)]
     is_origin = matcher(origins)
 

@@ -30,7 +30,7 @@ from blake3 import blake3
 from git_lepton import atomic
 from git_lepton.config.checks import is_function
 from git_lepton.config.names import path_problem, plain_path
-from git_lepton.config.values import Config
+from git_lepton.config.values import Config, GateRule
 from git_lepton.errors import UntrustedError
 from git_lepton.git.repo import Repo
 from git_lepton.values import Hash
@@ -103,6 +103,13 @@ def runnables(config: Config, read: Reader) -> tuple[Runnable, ...]:
         Runnable(kind, text, tuple(where), _files(_beginnings(kind, text), read))
         for (kind, text), where in named.items()
     )
+
+
+def begins_at(gate: GateRule) -> list[str]:
+    """Paths at which the command or function of a gate may begin; most are no files, and other gates have none."""
+    if gate.command is not None:
+        return _beginnings("command", gate.command)
+    return _beginnings("function", gate.metric) if is_function(gate.metric) else []
 
 
 def fingerprint(found: Iterable[Runnable]) -> Hash:

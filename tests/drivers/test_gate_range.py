@@ -83,6 +83,7 @@ def test_an_equal_model_past_the_hooks_is_told(judged: Work) -> None:
     found = ci(judged)
     assert (found.exit_code, verdict(found)) == (1, "pass")
     assert "no record: it was committed past the hooks" in faults(found)
+    assert b"git lepton gate m --record && git commit" in judged.run("lepton", "gate", "--range", "HEAD~1..HEAD").stdout
 
 
 @pytest.mark.parametrize(
@@ -208,6 +209,23 @@ def test_a_file_that_is_not_judged_any_more_is_a_loosened_rule(judged: Work) -> 
     judged.git("rm", "-qr", "models/m")
     judged.git("commit", "-qm", "moved")
     assert ci(judged, "HEAD~2..HEAD").exit_code == 0
+
+
+def test_another_program_of_a_gate_is_a_loosened_rule(judged: Work) -> None:
+    gate = b'[[model.m.gate]]\nname = "own"\ncommand = "sh judge.sh {model}"\nmetric = "x"\ndirection = "higher"\n'
+    judged.write("lepton.toml", WITH_VARIANT + gate)
+    judged.write("judge.sh", b"echo '{\"value\": 0.5}'\n")
+    judged.git("add", "-A")
+    judged.git("lepton", "trust", "--yes")
+    judged.git("commit", "-qm", "own")
+    judged.commit("kinder", {"judge.sh": b"echo '{\"value\": 1.0}'\n"})
+    judged.git("lepton", "trust", "--yes")
+    found = ci(judged)
+    assert found.exit_code == 1
+    assert [(c.key, c.loosened) for c in found.changes] == [("gate.own: the program judge.sh", True)]
+    assert ci(judged, accept=True).exit_code == 5  # the record has what the old one said
+    judged.commit("words", {"code.py": b"b = 1\n"})
+    assert ci(judged).is_unchanged
 
 
 def test_small_losses_add_up(judged: Work) -> None:
