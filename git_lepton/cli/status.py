@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from git_lepton.cli.context import print_json, progress, repository, rev_and_paths, say
+from git_lepton.cli.context import note, print_json, progress, repository, rev_and_paths, say
 from git_lepton.cli.remote import push_remote
 from git_lepton.cli.verb import PathVerb, json_option, quiet_option
 from git_lepton.drivers import worktree
@@ -71,6 +71,8 @@ def run(repo: Repo, *, paths: Sequence[str], ask: bool, as_json: bool, quiet: bo
             say(conflict_text(left.path, left.reasons, left.ways))
         if conflicts and is_rebasing(repo):
             say(WHILE_REBASING)
+        for fault in sorted({left.fault for left in conflicts} - {""}):
+            note(f"rules of merging are left out here: {fault}")
     return EXIT_REFUSED if broken else EXIT_OK
 
 

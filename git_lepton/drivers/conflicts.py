@@ -42,23 +42,26 @@ class Left:
         path: of the file.
         reasons: tensor, or part of the file, or `WHOLE` -> why.
         ways: strategies that decide something of it.
+        fault: why rules of lepton.toml are not considered; empty when they are.
     """
 
     path: str
     reasons: Mapping[str, str]
     ways: tuple[str, ...] = ()
+    fault: str = ""
 
 
 def explained(repo: Repo, store: Store, file: Unmerged) -> Left:
-    """What is still to be decided in a file. Asks no remote.
-
-    Raises:
-        UsageError: lepton.toml is not valid.
-    """
+    """What is still to be decided in a file. Asks no remote."""
     if file.three is None:
         return Left(file.path, {WHOLE: _ONE_SIDED.get(frozenset(file.entries), "one side is an ordinary file")})
-    plan = planned(store, file.three, [*given(repo, file), *policy(repo)], fetch=False)
-    return Left(file.path, plan.conflicts, ways_out(plan))
+    fault, rules = "", given(repo, file)
+    try:
+        rules += policy(repo)
+    except UsageError as error:
+        fault = error.message
+    plan = planned(store, file.three, rules, fetch=False)
+    return Left(file.path, plan.conflicts, ways_out(plan), fault)
 
 
 def resolve(repo: Repo, store: Store, path: str, rules: Sequence[MergeRule]) -> Merged:

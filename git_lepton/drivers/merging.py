@@ -35,7 +35,7 @@ from git_lepton.drivers import mergenotes
 from git_lepton.drivers.clean import read_manifest, spool_folder
 from git_lepton.drivers.decisions import forget
 from git_lepton.drivers.unmerged import is_rebasing
-from git_lepton.errors import EXIT_OK, LeptonError, MissingError
+from git_lepton.errors import EXIT_OK, LeptonError, MissingError, UsageError
 from git_lepton.git.attributes import check_attr
 from git_lepton.git.repo import Repo
 from git_lepton.report.merging import WHILE_REBASING
@@ -48,6 +48,7 @@ from git_lepton.values import Hash
 
 CONFLICT: Final = 1
 _MARKER_SIZE: Final = 7
+_MARKER: Final = b"<<<<<<< "
 _SHOWN: Final = 10
 
 Say = Callable[[str], None]
@@ -125,10 +126,13 @@ def policy(repo: Repo) -> tuple[MergeRule, ...]:
     """`[merge]` of the work tree's lepton.toml, or of HEAD's where there is none.
 
     Raises:
-        UsageError: it is not valid.
+        UsageError: it is not valid, or has conflict markers.
     """
     if repo.work_tree is not None and (repo.work_tree / FILE_NAME).is_file():
-        return parse_config((repo.work_tree / FILE_NAME).read_bytes(), name=FILE_NAME).merge
+        data = (repo.work_tree / FILE_NAME).read_bytes()
+        if data.startswith(_MARKER) or b"\n" + _MARKER in data:
+            raise UsageError(f"{FILE_NAME} is in conflict itself", hint=f"edit it, then: git add {FILE_NAME}")
+        return parse_config(data, name=FILE_NAME).merge
     done = repo.git("cat-file", "blob", f"HEAD:{FILE_NAME}", check=False)
     return parse_config(done.stdout, name=f"HEAD:{FILE_NAME}").merge if done.status == 0 else ()
 

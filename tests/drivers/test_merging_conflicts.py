@@ -174,3 +174,20 @@ def test_a_note_has_the_strategy_with_all_its_numbers() -> None:
     assert described(made) == "dare-ties density=0.5 ours=1 scale=1 seed=7 theirs=1"
     grown = Decision("w", "rows", None, None, None, "average", {"weight": 0.25}, grown="theirs")
     assert described(grown) == "rows of theirs, average weight=0.25"
+
+
+def test_lepton_toml_may_be_in_conflict_too(work: Work) -> None:
+    prepared(work)
+    for name, strategy in (("theirs", "ours"), ("ours", "average")):
+        branch(work, name, l2=len(name))
+        work.git("checkout", "-q", name)
+        work.commit("policy", {"lepton.toml": f'[merge]\n"head*" = "{strategy}"\n'.encode()})
+    work.run("merge", "theirs")
+    shown = lepton(work, "status")
+    assert (shown.returncode, b"layer_2.weight  both sides changed it" in shown.stdout) == (0, True)
+    assert b"rules of merging are left out here: lepton.toml is in conflict itself" in shown.stderr
+    refused = lepton(work, "resolve", NAME, "--with", "ours")
+    assert (refused.returncode, b"hint: edit it, then: git add lepton.toml" in refused.stderr) == (2, True)
+    work.write("lepton.toml", b'[merge]\n"*" = "theirs"\n')
+    assert lepton(work, "resolve", NAME).returncode == 0
+    assert work.read(NAME) == model(l2=6)
