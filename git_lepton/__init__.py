@@ -24,3 +24,8 @@ def __getattr__(name: str) -> Any:
 
         return api.open_repository if name == "open" else getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What a person who looks around may use, loaded or not."""
+    return __all__

@@ -300,3 +300,4 @@ def test_all_errors_are_lepton_errors(repo: Repo, top: Path) -> None:
     assert issubclass(UsageError, LeptonError)
     with pytest.raises(AttributeError):
         _ = git_lepton.nothing
+    assert dir(git_lepton) == ["Model", "Repository", "__version__", "open"]
