@@ -80,7 +80,7 @@ def command(models: tuple[str, ...], commits: str | None, as_json: bool, quiet: 
             store,
             say=note,
             stage="commit" if commits is None else "ci",
-            rebuild=chosen["rebuild"] and commits is None,
+            rebuild=chosen["rebuild"],
             measure=chosen["measure"],
         ) as gating,
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from git_lepton.drivers.gating import Gating
 from git_lepton.errors import MissingError, UsageError
 from git_lepton.gate import verdicts
 from git_lepton.gate.verdicts import gate_hash
+from git_lepton.record.bundle import Bundle
+from git_lepton.record.record import parse as parse_record
+from git_lepton.record.record import to_text
 from git_lepton.store.store import Store
 from tests.drivers.conftest import Work
 from tests.drivers.gatekit import ACCURACY, RECORD, begin, examples, onnx_bytes, seen, templates
@@ -33,12 +37,12 @@ def judged(work: Work, templates: Path) -> Work:
     return begin(templates, work, WITH_VARIANT, model=onnx_bytes(1))
 
 
-def ci(work: Work, commits: str = "HEAD~1..HEAD", *, accept: bool = False) -> RangeFinding:
+def ci(work: Work, commits: str = "HEAD~1..HEAD", *, accept: bool = False, rebuild: bool = False) -> RangeFinding:
     """What CI finds about the model."""
     repo = work.repo
-    with Store(repo) as store, Gating(repo, store, say=lambda _: None, stage="ci") as gating:
+    with Store(repo) as store, Gating(repo, store, say=lambda _: None, stage="ci", rebuild=rebuild) as gating:
         before, after = parse_range(repo, commits)
-        return next(RangeJudge(repo, store, gating, before, after, accept=accept, rebuild=False).findings())
+        return next(RangeJudge(repo, store, gating, before, after, accept=accept, rebuild=rebuild).findings())
 
 
 def faults(found: RangeFinding) -> str:
@@ -267,6 +271,23 @@ def test_variants_come_by_hash_from_the_remote(judged: Work, make: Callable[...,
     third = make("third", clone=bare)
     with pytest.raises(MissingError, match="nowhere to be had"):
         ci(third)
+
+
+def test_variants_are_built_again_when_asked(judged: Work) -> None:
+    found = ci(judged, rebuild=True)
+    assert (found.exit_code, faults(found)) == (0, "")
+    done = judged.run("lepton", "gate", "--range", "HEAD~1..HEAD", "--rebuild")
+    assert (done.returncode, b"building fp16" in done.stderr) == (0, True)
+    # A variant of the model before, in the place of the one that the recipe makes.
+    record, before = seen(judged).record, parse_record(judged.blob(RECORD, "HEAD~1"))
+    old = before.variant[0]
+    draft = replace(record.variant[0], files=old.files, losses=old.losses)
+    whole = draft.all_files(Bundle(record.files))
+    forged = replace(record, variant=(replace(draft, bundle=whole.hash, size=whole.size),))
+    past_the_hooks(judged, record=to_text(forged))
+    found = ci(judged, "HEAD~2..HEAD", rebuild=True)
+    assert found.exit_code == 5
+    assert "variant fp16: building it again gives other bytes" in faults(found)
 
 
 def test_a_partial_clone_brings_what_it_judges(judged: Work, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from git_lepton.gate.values import Folder, JudgeRequest, Skipped
 from git_lepton.gate.worker import Worker
 from git_lepton.progress import Silent
 from git_lepton.values import Hash
-from tests.gate.models import flipping, linear, only, request, rows_data, run, write
+from tests.gate.models import data, flipping, linear, only, request, rows_data, run, write
 
 ROWS = 200
 PYTHON = sys.executable
@@ -73,6 +73,18 @@ def test_equal_worse_and_variants_in_one_run(tmp_path: Path, asked: JudgeRequest
     assert (head.value, head.baseline, head.drop) == (1.0, 0.99, pytest.approx(-0.01))
     assert found.host["numpy"] == np.__version__
     assert "numpy" not in found.gates[0].reason
+
+
+def test_several_sets_of_examples_each_with_its_own_rules(tmp_path: Path, good: Folder) -> None:
+    bad = flipping(tmp_path / "bad", range(20), ROWS)
+    first, second = rows_data(tmp_path / "one.npz", ROWS), data(tmp_path / "two.npz", x=np.eye(ROWS, dtype="f4")[50:])
+    rules = replace(DROP, data="one.npz"), GateRule("alike", data="two.npz", metric="agreement", min=0.99)
+    asked = request(tmp_path, bad, *rules, baseline=good, data={"accuracy": first, "alike": second})
+    found = run(asked)
+    assert [(g.gate, g.verdict, g.measurement and g.measurement.n) for g in found.gates] == [
+        ("accuracy", "fail", ROWS),
+        ("alike", "pass", ROWS - 50),
+    ]
 
 
 def test_answers_are_kept_and_damage_is_noticed(tmp_path: Path, asked: JudgeRequest) -> None:
