@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from git_lepton.codec.workspace import WORKSPACE
 from git_lepton.compare.decoding import Decoder
 from git_lepton.compare.rounding import round_to
-from git_lepton.native.merging import KINDS, LANES, Chance, Choice, Election, MergeKernels, kernels
+from git_lepton.native.merging import KINDS, LANES, STREAMS, Chance, Choice, Election, MergeKernels, kernels
 from git_lepton.values import DTYPES
 
 if TYPE_CHECKING:
@@ -90,9 +90,10 @@ def elected(dtype: str, block: Block, how: Election) -> memoryview:
     native, out = _native(dtype), _like(block.ours)
     if native is not None:
         assert block.base is not None
-        native.elected(dtype, block.base, block.ours, block.theirs, block.first, how, out)
+        native.elected(dtype, block.base, block.ours, block.theirs, how, out)
         return _bytes(out)
     trims = [_Trim(how.ours), _Trim(how.theirs)]
+    streams = [] if how.chance is None else _streams(how.chance)
 
     def combine(part: Block) -> Values:
         base, ours, theirs = _changes(dtype, part)
@@ -100,7 +101,7 @@ def elected(dtype: str, block: Block, how: Election) -> memoryview:
             for trim, change in zip(trims, (ours, theirs), strict=True):
                 trim.apply(change)
         else:
-            _drop(how.chance, part.first, ours, theirs)
+            _drop(how.chance, streams, ours, theirs)
         ours *= how.ours.factor
         theirs *= how.theirs.factor
         result = _elect(ours, theirs, how.mean)
@@ -237,13 +238,24 @@ class _Trim:
         np.copyto(change, 0.0, where=~stays)
 
 
-def _drop(chance: Chance, place: int, ours: Values, theirs: Values) -> None:
-    """Zero what a random number of its place does not keep, and rescale what stays."""
+def _streams(chance: Chance) -> list[np.random.SFC64]:
+    """Where the random numbers come from: the raw output, unlike Generator's methods, never changes with numpy."""
     import numpy as np
 
-    # The raw output, unlike Generator's methods, never changes with numpy.
-    stream = np.random.Philox(key=chance.key[0] | chance.key[1] << 64, counter=place // 4)
-    words = stream.random_raw(ours.size)
+    found = []
+    for words in np.frombuffer(chance.state, "<u8").reshape(4, STREAMS).T:
+        stream = np.random.SFC64()
+        stream.state = {"bit_generator": "SFC64", "state": {"state": words.copy()}, "has_uint32": 0, "uinteger": 0}
+        found.append(stream)
+    return found
+
+
+def _drop(chance: Chance, streams: list[np.random.SFC64], ours: Values, theirs: Values) -> None:
+    """Zero what the next random numbers do not keep, and rescale what stays."""
+    import numpy as np
+
+    rows = -(-ours.size // STREAMS)
+    words = np.stack([stream.random_raw(rows) for stream in streams], axis=1).reshape(-1)[: ours.size]
     for change, halves in ((ours, words >> np.uint64(32)), (theirs, words & np.uint64(0xFFFFFFFF))):
         np.multiply(change, chance.rescale, out=change)
         np.copyto(change, 0.0, where=halves >= np.uint64(chance.stays))

@@ -31,7 +31,7 @@ from git_lepton.compare import arithmetic
 from git_lepton.compare.arithmetic import Block
 from git_lepton.config.strategies import STRATEGIES, check_options
 from git_lepton.errors import UsageError
-from git_lepton.native.merging import ALL, Chance, Choice, Election
+from git_lepton.native.merging import ALL, STREAMS, Chance, Choice, Election
 from git_lepton.store.reading import in_order
 
 if TYPE_CHECKING:
@@ -162,13 +162,20 @@ def _divisor(weight: float) -> float:
 
 
 def _dare_ties(options: Mapping[str, float], tensor: TensorBlocks) -> Combine:
-    density = options["density"]
-    key = hashlib.sha256(f"{int(options['seed'])}\0{tensor.name}".encode("utf-8", "surrogateescape")).digest()
-    words = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:16], "little")
-    chance = Chance(words, round(density * 2**32), 1 / density)
+    density, seed = options["density"], int(options["seed"])
     sides = Choice(options["ours"]), Choice(options["theirs"])
-    how = Election(*sides, (1.0, 1.0, 1.0), options["scale"], chance)
-    return lambda block: arithmetic.elected(tensor.dtype, block, how)
+
+    def combine(block: Block) -> memoryview:
+        # From the seed, the tensor and the place alone, on any machine and thread.
+        chance = Chance(_random(f"{seed}\0{tensor.name}\0{block.first}"), round(density * 2**32), 1 / density)
+        return arithmetic.elected(tensor.dtype, block, Election(*sides, (1.0, 1.0, 1.0), options["scale"], chance))
+
+    return combine
+
+
+def _random(text: str) -> bytes:
+    """The state of streams of random numbers that begin with `text`."""
+    return hashlib.shake_256(text.encode("utf-8", "surrogateescape")).digest(32 * STREAMS)
 
 
 _PREPARE: Final[dict[str, Callable[[Mapping[str, float], TensorBlocks], Combine]]] = {

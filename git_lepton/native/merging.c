@@ -4,7 +4,7 @@
 
 #include "kernels.h"
 
-enum { BLOCK = 512, LANES = 16 };
+enum { BLOCK = 512, LANES = 8, STREAMS = 8 };
 enum { BF16, F16, F32, F64 };
 
 LEPTON_INLINE float float_of(uint32_t bits)
@@ -147,26 +147,28 @@ LEPTON_API LEPTON_CLONES void lepton_merge_added(unsigned kind, const void *base
     }
 }
 
+typedef double lanes __attribute__((vector_size(8 * LANES)));
+
 /* Of three products, of both sides and of each with itself, the sums in `LANES` lanes: 3 * LANES numbers. */
 LEPTON_API LEPTON_CLONES void lepton_merge_products(unsigned kind, const void *ours, const void *theirs, size_t count,
                                                     double *sums)
 {
-    double x[BLOCK], y[BLOCK], both[LANES] = {0}, left[LANES] = {0}, right[LANES] = {0};
+    double x[BLOCK], y[BLOCK];
+    lanes both = {0}, left = {0}, right = {0};
     EACH_BLOCK(0, count)
     {
         take(kind, ours, at, n, x), take(kind, theirs, at, n, y);
         for (size_t i = n; i % LANES; i++)
             x[i] = y[i] = 0;
-        for (size_t i = 0; i < n; i += LANES)
-            for (size_t k = 0; k < LANES; k++) {
-                both[k] += x[i + k] * y[i + k];
-                left[k] += x[i + k] * x[i + k];
-                right[k] += y[i + k] * y[i + k];
-            }
+        for (size_t i = 0; i < n; i += LANES) {
+            lanes one, other;
+            memcpy(&one, x + i, sizeof one), memcpy(&other, y + i, sizeof other);
+            both += one * other, left += one * one, right += other * other;
+        }
     }
-    memcpy(sums, both, sizeof both);
-    memcpy(sums + LANES, left, sizeof left);
-    memcpy(sums + 2 * LANES, right, sizeof right);
+    memcpy(sums, &both, sizeof both);
+    memcpy(sums + LANES, &left, sizeof left);
+    memcpy(sums + 2 * LANES, &right, sizeof right);
 }
 
 /* Of the changes of both sides, how many are larger than `most`, and into `found` those that are not, nor smaller than
@@ -215,37 +217,30 @@ struct choice {
 struct election {
     double mean[3]; /* to multiply by: where ours won, where theirs won, where both are taken */
     double scale;
-    int random;       /* whether chance thins out, not magnitude */
-    double rescale;   /* what stays is multiplied by this */
-    uint64_t stays;   /* of 2**32 */
-    uint64_t key[2];  /* of the random numbers */
-    uint64_t place;   /* of the first element in its tensor, a multiple of 4 */
+    int random;                 /* whether chance thins out, not magnitude */
+    double rescale;             /* what stays is multiplied by this */
+    uint64_t stays;             /* of 2**32 */
+    uint64_t state[4][STREAMS]; /* of the random numbers: each stream's three words and counter */
 };
 
-LEPTON_INLINE uint64_t high(uint64_t x, uint64_t y)
-{
-#ifdef __SIZEOF_INT128__
-    return (uint64_t)((unsigned __int128)x * y >> 64);
-#else
-    uint64_t a = x >> 32, b = (uint32_t)x, c = y >> 32, d = (uint32_t)y;
-    uint64_t middle = a * d + (b * d >> 32);
-    return a * c + (middle >> 32) + ((b * c + (uint32_t)middle) >> 32);
-#endif
-}
+typedef uint64_t streams __attribute__((vector_size(8 * STREAMS)));
 
-/* Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), numbered as numpy's stream. */
-static LEPTON_CLONES void draw(const uint64_t *key, uint64_t place, size_t n, uint64_t *restrict out)
+/* The next numbers of all streams, into memory of a whole block. SFC64 is by Chris Doty-Humphrey (PractRand, 2010). */
+static LEPTON_CLONES void draw(uint64_t (*state)[STREAMS], size_t n, uint64_t *restrict out)
 {
-    for (size_t i = 0; i < n; i += 4) {
-        uint64_t a = (place + i) / 4 + 1, b = 0, c = 0, d = 0, k = key[0], l = key[1];
-        for (int round = 0; round < 10; round++) {
-            uint64_t h = high(0xD2E7470EE14C6C93, a), low = 0xD2E7470EE14C6C93 * a;
-            uint64_t g = high(0xCA5A826395121157, c), under = 0xCA5A826395121157 * c;
-            a = g ^ b ^ k, b = under, c = h ^ d ^ l, d = low;
-            k += 0x9E3779B97F4A7C15, l += 0xBB67AE8584CAA73B;
-        }
-        out[i] = a, out[i + 1] = b, out[i + 2] = c, out[i + 3] = d;
+    streams a, b, c, counter;
+    memcpy(&a, state[0], sizeof a), memcpy(&b, state[1], sizeof b);
+    memcpy(&c, state[2], sizeof c), memcpy(&counter, state[3], sizeof counter);
+    for (size_t i = 0; i < n; i += STREAMS) {
+        streams next = a + b + counter;
+        counter += 1;
+        a = b ^ b >> 11;
+        b = c + (c << 3);
+        c = (c << 24 | c >> 40) + next;
+        memcpy(out + i, &next, sizeof next);
     }
+    memcpy(state[0], &a, sizeof a), memcpy(state[1], &b, sizeof b);
+    memcpy(state[2], &c, sizeof c), memcpy(state[3], &counter, sizeof counter);
 }
 
 /* Of the change from b to x keep in x what is larger than `least`, and of those equal to it the next few: `equal` counts
@@ -277,11 +272,13 @@ LEPTON_API LEPTON_CLONES void lepton_merge_elected(unsigned kind, const void *ba
     const double f = choices[0].factor, g = choices[1].factor, scale = how->scale;
     const double first = how->mean[0], second = how->mean[1], together = how->mean[2], rescale = how->rescale;
     const uint64_t stays = how->stays;
+    uint64_t state[4][STREAMS];
+    memcpy(state, how->state, sizeof state);
     EACH_BLOCK(0, count)
     {
         take(kind, base, at, n, b), take(kind, ours, at, n, x), take(kind, theirs, at, n, y);
         if (how->random) {
-            draw(how->key, how->place + at, n, chance);
+            draw(state, n, chance);
             for (size_t i = 0; i < n; i++) {
                 x[i] = chance[i] >> 32 < stays ? (x[i] - b[i]) * rescale : 0;
                 y[i] = (chance[i] & 0xFFFFFFFF) < stays ? (y[i] - b[i]) * rescale : 0;

@@ -22,8 +22,10 @@ KINDS: Final = {"BF16": 0, "F16": 1, "F32": 2, "F64": 3}
 """What the kernels call the dtypes that they know."""
 ALL: Final = 1 << 63
 """More than any tensor has."""
-LANES: Final = 16
+LANES: Final = 8
 """Sums that a product of two tensors is added up in."""
+STREAMS: Final = 8
+"""Of random numbers, each for one element in so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,15 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """Thinning out at random instead: each element has one number of a Philox4x64 stream, half of it for either side.
+    """Thinning out at random instead: each element has one number of an SFC64 stream, half of it for either side.
 
     Attributes:
-        key: of the stream, two words.
+        state: of the `STREAMS` streams: the first word of each, then the second, the third, and the counter.
         stays: of 2**32 numbers, those that keep an element.
         rescale: by which what stays is multiplied.
     """
 
-    key: tuple[int, int]
+    state: bytes
     stays: int
     rescale: float
 
@@ -136,12 +138,10 @@ class MergeKernels:
         self._window(KINDS[dtype], *map(address, sides), sides[0].size, least, most, counts, rooms)
         return [(counts[0], counts[1]), (counts[2], counts[3])]
 
-    def elected(
-        self, dtype: str, base: Codes, ours: Codes, theirs: Codes, place: int, how: Election, out: Codes
-    ) -> None:
-        """The base and what an election leaves of both changes; `place` of the first element is a multiple of 4."""
+    def elected(self, dtype: str, base: Codes, ours: Codes, theirs: Codes, how: Election, out: Codes) -> None:
+        """The base and what an election leaves of both changes."""
         sides = (address(base), address(ours), address(theirs))
-        self._elected(KINDS[dtype], *sides, out.size, *_packed(how, place), address(out))
+        self._elected(KINDS[dtype], *sides, out.size, *_packed(how), address(out))
 
 
 def _reals(*values: float) -> ctypes.Array[ctypes.c_double]:
@@ -150,14 +150,12 @@ def _reals(*values: float) -> ctypes.Array[ctypes.c_double]:
     return (ctypes.c_double * len(values))(*values)
 
 
-def _packed(how: Election, place: int) -> tuple[bytes, bytes]:
+def _packed(how: Election) -> tuple[bytes, bytes]:
     """The structures of merging.c."""
     choices = b"".join(struct.pack("<dqQ", side.factor, side.least, side.equal) for side in (how.ours, how.theirs))
-    chance = how.chance or Chance((0, 0), 0, 0.0)
-    election = struct.pack(
-        "<4di4xd4Q",
-        *(*how.mean, how.scale, how.chance is not None, chance.rescale, chance.stays, *chance.key, place),
-    )
+    chance = how.chance or Chance(bytes(32 * STREAMS), 0, 0.0)
+    numbers = *how.mean, how.scale, how.chance is not None, chance.rescale, chance.stays
+    election = struct.pack("<4di4xdQ", *numbers) + chance.state
     return choices, election
 
 

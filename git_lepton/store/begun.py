@@ -7,7 +7,7 @@ over, with the versions that it relies upon, when the whole is stored; else the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -59,7 +59,7 @@ class BegunPack(Closing):
         catalog: Catalog,
         source: Source,
         layout: Layout,
-        numbers: Iterable[int],
+        numbers: Collection[int],
         candidates: Sequence[Manifest],
     ) -> None:
         """Prepare; nothing is written yet, and the catalog may not be used otherwise until the pack is taken.
@@ -72,7 +72,7 @@ class BegunPack(Closing):
             candidates: manifests of versions that they may descend from, the closest first.
         """
         self._catalog, self._source, self._lookup = catalog, source, catalog.lookup
-        here = [c for c in candidates if catalog.has(c.blake3)]
+        here = [c for c in candidates if numbers and catalog.has(c.blake3)]
         self._shelf = live_shelf(catalog)
         for manifest in here:
             self._shelf.index(manifest.blake3)
