@@ -13,9 +13,9 @@ from typing import Final
 import click
 
 from git_lepton.cli.boundary import Session
-from git_lepton.cli.context import repository
 from git_lepton.cli.verb import Verb
 from git_lepton.drivers.children import Children
+from git_lepton.git.repo import discover
 
 MODULE: Final = "git_lepton.drivers.hooks"
 HOOKS: Final = ("pre-commit", "pre-merge-commit", "post-commit", "post-merge", "post-checkout", "pre-push")
@@ -26,7 +26,8 @@ HOOKS: Final = ("pre-commit", "pre-merge-commit", "post-commit", "post-merge", "
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(name: str, arguments: tuple[str, ...]) -> int:
     """Run a hook as git does, with its arguments and standard input."""
-    repo = repository()
-    session = click.get_current_context().find_object(Session)
-    children = (session.children if session else None) or Children()
+    session = click.get_current_context().ensure_object(Session)
+    repo = discover()  # its version was looked at when the hooks were installed
+    session.report_folder = repo.lepton_dir
+    children = session.children or Children()
     return int(importlib.import_module(MODULE).run(repo, name, arguments, children))

@@ -114,13 +114,15 @@ def _merge_base(repo: Repo, head: Oid) -> AnchorPoint | None:
     return None
 
 
-def _default_branches(repo: Repo) -> Iterator[tuple[str, Oid | None]]:
-    """Refs that are the default branch, with their tips where known: the remote's own, then ours of the usual names."""
+def _default_branches(repo: Repo) -> Iterator[tuple[str, Oid]]:
+    """Refs that are the default branch, with their tips: the remote's own, then those of the usual names."""
     remote = _remote(repo)
-    done = repo.git("symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD", check=False)
-    if done.status == 0:
-        yield done.stdout.decode(errors="surrogateescape").strip(), None
+    own = f"refs/remotes/{remote}/HEAD"
     names = dict.fromkeys([config_get(repo, "init.defaultBranch") or "main", "main", "master"])
     usual = [f"{folder}/{name}" for folder in (f"refs/remotes/{remote}", "refs/heads") for name in names]
-    found = read_refs(repo, usual)
+    found = read_refs(repo, [own, *usual])
+    if own in found:
+        done = repo.git("symbolic-ref", "--quiet", own, check=False)
+        if done.status == 0:
+            yield done.stdout.decode(errors="surrogateescape").strip(), found[own]
     yield from ((ref, found[ref]) for ref in usual if ref in found)
