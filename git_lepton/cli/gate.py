@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
 import click
@@ -11,6 +13,7 @@ import click
 from git_lepton.cli.context import note, print_json, progress, repository, say
 from git_lepton.cli.remote import push_remote
 from git_lepton.cli.verb import Verb, json_option, quiet_option
+from git_lepton.config.store import FILE_NAME
 from git_lepton.config.values import ModelSettings
 from git_lepton.drivers import gatecommit
 from git_lepton.drivers.gaterange import RangeFinding, RangeJudge, parse_range, verdicts_of, worst_code
@@ -28,6 +31,7 @@ from git_lepton.errors import (
 from git_lepton.gate import verdicts
 from git_lepton.gate.anchor import head_commit
 from git_lepton.git.repo import Repo
+from git_lepton.record.globs import matcher
 from git_lepton.record.plain import to_plain
 from git_lepton.report.gate import details_text, explanation_text, judged_fields, judged_text, reasons, refusal_text
 from git_lepton.report.gateplan import Explained, explained_fields, explained_text, range_text
@@ -103,6 +107,7 @@ def run(
     """Judge what is staged and print it; with `record`, stage the records unless one is refused."""
     parent = head_commit(repo)
     plans = [gating.planner.compared(p, parent=parent) for p in gatecommit.plans_staged(gating, models, change)]
+    _note_unstaged(repo, plans)
     found = [gating.judge(plan, origins=gatecommit.origins_of(gating.planner, plan, parent)) for plan in plans]
     code = worst_code([judged.outcome.exit_code for judged in found])
     if as_json:
@@ -124,6 +129,7 @@ def run_explain(gating: Gating, models: Sequence[str], change: gatecommit.Change
     if as_json:
         print_json("gate-explain", {"models": [explained_fields(_explained(gating, plan)) for plan in plans]})
         return EXIT_OK
+    _note_unstaged(gating.repo, plans)
     for plan in plans:
         say(explained_text(_explained(gating, plan)))
         known = gating.known(plan)
@@ -161,6 +167,29 @@ def _tell(found: Sequence[Judged]) -> None:
             say(refusal_text(judged.outcome, judged.record))
     if not found:
         say("no model of lepton.toml is staged or committed; docs/gate.md tells how to begin")
+
+
+def _note_unstaged(repo: Repo, plans: Sequence[Plan]) -> None:
+    """Tell which files of these models, or of the rules, only the work tree has as they are: they are not looked at."""
+    if repo.work_tree is None:
+        return
+    roots = {plan.settings.root: matcher(plan.settings.files) for plan in plans}
+    places = [FILE_NAME, *(root or "." for root in roots)]
+    listed = repo.git(
+        "--literal-pathspecs", "ls-files", "-z", "--modified", "--others", "--exclude-standard", "--", *places
+    ).stdout
+    paths = dict.fromkeys(os.fsdecode(path) for path in listed.split(b"\0")[:-1])
+    found = [
+        path
+        for path in paths
+        if path == FILE_NAME
+        or any(
+            PurePath(path).is_relative_to(r) and fits(str(PurePath(path).relative_to(r))) for r, fits in roots.items()
+        )
+    ]
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        note(f"what is staged is judged; {found[0]}{more} is not: git add it first")
 
 
 def _failed_variants(judged: Judged) -> list[str]:

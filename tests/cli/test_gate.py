@@ -56,6 +56,19 @@ def test_a_worse_model_by_hand(judged: Work) -> None:
     assert "FAIL" in explained
 
 
+def test_what_is_not_staged_is_told_of(judged: Work) -> None:
+    judged.write("models/m/notes.txt", b"no file of the model\n")
+    assert b"not: git add" not in judged.run("lepton", "gate", "--explain").stderr
+    judged.write(MODEL, onnx_bytes(2, noise=2.0))
+    done = judged.run("lepton", "gate")
+    assert (done.returncode, b"what is staged is judged; models/m/m.onnx is not: git add it" in done.stderr) == (
+        0,
+        True,
+    )
+    judged.write("lepton.toml", SIZE_ONLY)
+    assert b"lepton.toml and 1 more is not: git add" in judged.run("lepton", "gate", "--explain").stderr
+
+
 def test_a_record_made_late(judged: Work) -> None:
     judged.write(MODEL, onnx_bytes(1))
     judged.git("commit", "-qnam", "past the hooks")
