@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -72,7 +72,7 @@ def command(
 
 
 def run(repo: Repo, *, rev: str | None, paths: Sequence[str], force: bool, as_json: bool, quiet: bool) -> int:
-    """Write weights; 8 when some are nowhere to be had."""
+    """Write weights; 8 when some are nowhere to be had, 5 when some are damaged."""
     with Store(repo, progress=progress(quiet)) as store:
         if rev is None and not paths and not force:
             written = materialise(repo, store)
@@ -94,13 +94,16 @@ def answer(verb: str, written: Written, *, as_json: bool) -> int:
         print_json(verb, written_fields(written.written, written.size, written.kept, written.deleted, written.missing))
     else:
         say(written_text(written.written, written.size, written.kept, written.deleted))
-    return tell_unwritten(written.missing)
+    return tell_unwritten(written)
 
 
-def tell_unwritten(missing: Mapping[str, str]) -> int:
-    """Explain on standard error which files still hold their manifest; the exit status."""
-    if not missing:
+def tell_unwritten(written: Written) -> int:
+    """Explain on standard error which files could not be written; the exit status."""
+    if not written.missing:
         return EXIT_OK
-    note(unwritten_text(missing))
-    note("hint: git lepton pull --from URL asks another place; git lepton fsck tells what is damaged")
+    note(unwritten_text(written.missing))
+    if written.damaged:
+        note("hint: git lepton fsck tells what is damaged, and how to heal it")
+        return EXIT_REFUSED
+    note("hint: git lepton pull --from URL asks another place")
     return EXIT_MISSING

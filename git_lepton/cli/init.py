@@ -9,7 +9,7 @@ from git_lepton.cli.context import progress, repository, say
 from git_lepton.cli.remote import settle_store_url
 from git_lepton.cli.verb import Verb, quiet_option
 from git_lepton.drivers import install
-from git_lepton.errors import EXIT_MISSING, EXIT_OK
+from git_lepton.errors import EXIT_MISSING, EXIT_OK, EXIT_REFUSED
 from git_lepton.git.repo import Repo
 from git_lepton.report.status import written_text
 from git_lepton.store.store import Store
@@ -18,7 +18,7 @@ from git_lepton.store.store import Store
 @click.command(
     "init",
     cls=Verb,
-    exits=(EXIT_MISSING,),
+    exits=(EXIT_REFUSED, EXIT_MISSING),
     examples=(
         ("git lepton init", "Set up hooks, filter and settings here; in a clone, also bring the weights."),
         ("git lepton init --uninstall", "Take all of it out again; weights and history stay."),
@@ -51,7 +51,7 @@ def run(repo: Repo, *, pull: bool, quiet: bool) -> int:
         return EXIT_OK
     if report.written.written or report.written.kept:
         say(written_text(report.written.written, report.written.size, report.written.kept, report.written.deleted))
-    return tell_unwritten(report.written.missing)
+    return tell_unwritten(report.written)
 
 
 def run_uninstall(repo: Repo) -> int:

@@ -20,7 +20,7 @@ from typing import Final, Literal
 
 from git_lepton import atomic
 from git_lepton.drivers.statcache import StatCache
-from git_lepton.errors import LeptonError, UsageError
+from git_lepton.errors import CorruptError, LeptonError, UsageError
 from git_lepton.git import indexfile
 from git_lepton.git.objectid import hash_object
 from git_lepton.git.repo import Repo, work_tree
@@ -63,6 +63,7 @@ class Written:
         kept: paths that were left alone, since they hold something else now.
         size: bytes written.
         deleted: paths where nothing is, which only a checkout of that path brings back.
+        damaged: whether stored bytes of one of `missing` are not what they should be.
     """
 
     written: tuple[str, ...]
@@ -70,6 +71,7 @@ class Written:
     kept: tuple[str, ...]
     size: int
     deleted: tuple[str, ...] = ()
+    damaged: bool = False
 
 
 def status(repo: Repo, store: Store, paths: Sequence[str] = ()) -> list[FileStatus]:
@@ -259,6 +261,7 @@ class _Outcome:
     missing: dict[str, str] = field(default_factory=dict)
     kept: list[str] = field(default_factory=list)
     size: int = 0
+    damaged: bool = False
 
 
 def _fetch(
@@ -300,7 +303,7 @@ def _write_all(
             _stage(repo, [file for file in ready if os.fsencode(file.path) in outcome.stats])
         _settle_index(repo, outcome)
     written = tuple(os.fsdecode(path) for path in outcome.stats)
-    return Written(written, outcome.missing, tuple(outcome.kept), outcome.size)
+    return Written(written, outcome.missing, tuple(outcome.kept), outcome.size, damaged=outcome.damaged)
 
 
 def _settle_index(repo: Repo, outcome: _Outcome) -> None:
@@ -338,6 +341,7 @@ def _write_one(
             draft.replace(target)
     except (LeptonError, OSError) as error:
         outcome.missing[file.path] = error.message if isinstance(error, LeptonError) else error.strerror or str(error)
+        outcome.damaged = outcome.damaged or isinstance(error, CorruptError)
         return
     path, held = os.fsencode(file.path), target.lstat()
     outcome.stats[path], outcome.blobs[path] = held, file.blob

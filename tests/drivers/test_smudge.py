@@ -40,6 +40,25 @@ def test_what_is_missing_is_named_with_reason_and_command(lost: Work) -> None:
     assert "git lepton pull" in text
 
 
+@pytest.mark.parametrize("limit", ["512m", "1"])
+def test_damaged_weights_leave_the_manifest_and_our_checkout_refuses(work: Work, model: bytes, limit: str) -> None:
+    work.git("config", "lepton.smudgeLimit", limit)
+    work.commit("one", {NAME: model})
+    pack = max((work.folder / ".git/objects/pack").glob("*.pack"), key=lambda p: p.stat().st_size)
+    damaged = bytearray(pack.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    pack.chmod(0o644)
+    pack.write_bytes(damaged)
+    (work.folder / NAME).unlink()
+    done = work.run("checkout", "--", NAME)
+    assert (done.returncode, manifest.looks_like(work.read(NAME))) == (0, True)
+    assert "is damaged" in done.stderr.decode()
+    assert work.is_clean()
+    done = work.run("lepton", "checkout")
+    assert (done.returncode, b"is damaged" in done.stderr) == (5, True)
+    assert manifest.looks_like(work.read(NAME))
+
+
 def test_many_missing_files_are_named_in_part_and_counted(work: Work, make: Callable[..., Work]) -> None:
     work.commit("one", {f"m{n}.safetensors": model_bytes(seed=n, layers=1, rows=1) for n in range(9)})
     work.forget()
