@@ -112,6 +112,11 @@ class Decoder:
         tiny = _TINY.get(self.dtype)
         return 2.0 ** -(tiny.mantissa if tiny else _MANTISSA.get(self.dtype, 0))
 
+    @property
+    def listed(self) -> NDArray[np.float64] | None:
+        """The value of each bit pattern, for dtypes of at most eight bits that numpy does not have."""
+        return _table(self.dtype) if self.bits <= 8 and self.dtype not in NUMPY else None
+
     def codes(self, raw: Raw, count: int) -> Codes:
         """Bit patterns of the first `count` elements of `raw`, which begins at a byte where one begins.
 

@@ -1,8 +1,10 @@
 """Sums over the elements of two tensors, block by block, that merge into the figures of the whole.
 
-Everything is summed in float64: within a block of `BLOCK` elements by numpy and BLAS, between blocks by plain addition;
-means and deviations merge as Chan, Golub and LeVeque (1979) do, so that a mean far from zero cancels nothing. Arrays
-are scratch of the thread and used again: fresh ones would cost more in page faults than the arithmetic.
+Everything is summed in float64, by a kernel that passes once over the bytes of both sides. Where nothing was compiled,
+and for complex numbers and integers of 64 bits, numpy and BLAS sum blocks of `BLOCK` elements, and plain addition the
+blocks. Either way, means and deviations merge as Chan, Golub and LeVeque (1979) do, so that a mean far from zero
+cancels nothing; counts are the same, and sums differ by a few roundings. Arrays are scratch of the thread and used
+again: fresh ones would cost more in page faults than the arithmetic.
 
 Complex numbers: differences, norms, cosine (its real part) and the largest change are of the numbers themselves;
 moments, and the histogram, are of magnitudes.
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from git_lepton.codec.workspace import WORKSPACE
 from git_lepton.compare.decoding import Decoder, Raw
 from git_lepton.compare.values import Moments
+from git_lepton.native.tally import KINDS, Reading, kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,6 +154,25 @@ class Pair:
 
     def tally(self, change: NDArray[np.float32] | None = None) -> Tally:
         """Sum over all elements; after - before goes into `change` too, 0 where either is not finite."""
+        native, before, after = kernels(), _reading(self.decode_before), _reading(self.decode_after)
+        if native is None or before is None or after is None:
+            return self._tally(change)
+        alike = self.decode_before == self.decode_after
+        sums, *sides = native.tally((before, after), self.before, self.after, change, alike=alike)
+        changed, difference, energy_before, energy_after, product, max_abs = sums
+        return Tally(
+            len(self.before),
+            int(changed),
+            difference,
+            energy_before,
+            energy_after,
+            product,
+            max_abs,
+            *(Spread(int(count), mean, squares, *map(int, odd)) for count, mean, squares, *odd in sides),
+        )
+
+    def _tally(self, change: NDArray[np.float32] | None) -> Tally:
+        """The same with numpy."""
         import numpy as np
 
         found = Tally(compared=len(self.before))
@@ -215,6 +237,14 @@ class Pair:
             apart = np.not_equal(codes_before, codes_after, out=_flags(codes_before.size).reshape(codes_before.shape))
             return int(np.count_nonzero(apart.any(axis=1) if apart.ndim > 1 else apart))
         return int(np.count_nonzero((before != after) & ~(np.isnan(before) & np.isnan(after))))
+
+
+def _reading(decode: Decoder) -> Reading | None:
+    """How the kernel reads these elements, if it can."""
+    listed = decode.listed
+    if listed is not None:
+        return Reading("LISTED", listed)
+    return Reading(decode.dtype) if decode.dtype in KINDS else None
 
 
 def _flags(count: int) -> NDArray[np.bool_]:

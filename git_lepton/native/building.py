@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-SOURCES: Final = ("merging.c", "pipe.c", "planes.c")
+SOURCES: Final = ("merging.c", "pipe.c", "planes.c", "tally.c")
 FLAGS: Final = (
     *("-std=c11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra"),
     "-ffp-contract=off",  # a product is rounded before it is added to, on every machine
