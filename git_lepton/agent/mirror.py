@@ -100,7 +100,7 @@ class Mirror:
         """
         refs = {channel_ref(model, channel): (model, channel) for model, channel in channels}
         quick = dataclasses.replace(self.repo, timeout=min(_ASKING, self._settings.timeout))
-        listed = ls_remote(quick, REMOTE, sorted(refs))
+        listed = ls_remote(quick, REMOTE, sorted(refs) or ["HEAD"])  # without any name it would list all refs
         return {refs[ref]: oid for ref, oid in listed.items() if ref in refs}
 
     def fetch_tag(self, name: str, model: str, channel: str) -> Oid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -30,13 +31,24 @@ def request(url: str, *, method: str = "GET", body: bytes | None = None, timeout
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     path = parts.path or "/"
     headers = {} if body is None else {"Content-Type": "application/json"}
+    deadline = time.monotonic() + timeout
     try:
         connection = kind(parts.hostname or "", parts.port, timeout=timeout)
         try:
             connection.request(method, f"{path}?{parts.query}" if parts.query else path, body, headers)
             response = connection.getresponse()
-            return Answer(response.status, response.read(_MAX_ANSWER))
+            return Answer(response.status, _read(response, deadline))
         finally:
             connection.close()
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise MissingError(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]} does not answer: {error}") from error
+
+
+def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The beginning of the body. Raises TimeoutError for one that comes in drops: a socket's limit is for each."""
+    body = bytearray()
+    while len(body) < _MAX_ANSWER and (piece := response.read1(_MAX_ANSWER - len(body))):
+        body += piece
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer does not end")
+    return bytes(body)

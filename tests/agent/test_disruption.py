@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +23,8 @@ from git_lepton.agent.daemon import JITTER, MAX_WAIT, pause
 from git_lepton.agent.engine import Engine
 from git_lepton.agent.events import Watched
 from git_lepton.agent.memory import MemoryFile
+from git_lepton.agent.web import request
+from git_lepton.errors import MissingError
 from git_lepton.record.locating import of_folder
 from tests.agent.world import Recorder, World, files, one
 from tests.support import git
@@ -269,6 +271,14 @@ class Web(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.asked.append(f"{self.command} {self.path}")
+        if self.path == "/drops":
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(200):
+                    self.wfile.write(b".")
+                    time.sleep(0.02)
+            return
         status, body = self.answers.get(self.path.partition("?")[0], (404, b""))
         self.send_response(status)
         self.end_headers()
@@ -373,6 +383,11 @@ def test_a_watch_by_a_probe(serving: World, web: str, status: int, verdict: str)
     engine.close()
 
 
+def test_an_answer_that_does_not_end_keeps_nobody_waiting(web: str) -> None:
+    with pytest.raises(MissingError, match="does not end"):
+        request(f"{web}/drops", timeout=0.2)
+
+
 def test_a_watch_goes_on_after_a_restart(serving: World, web: str) -> None:
     watch = f'watch = {{ url = "{web}/health", duration = 0.1, interval = 0.05, failures = 0 }}'
     engine, _ = with_release_2(serving, watch)
@@ -407,6 +422,7 @@ def test_an_idle_poll_is_one_question_for_all_models(world: World, monkeypatch: 
     engine.close()
     asked = [line for line in trace.read_text().splitlines() if "trace: built-in: git " in line]
     assert ["ls-remote" in asked[0], "upload-pack" in asked[1], len(asked)] == [True, True, 2], asked
+    assert engine.mirror.ask(()) == {}, "nor everything where all are suspended"
 
 
 def test_importing_the_agent_loads_nothing_heavy() -> None:
