@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,12 +38,10 @@ def test_what_cannot_be_loaded_is_done_without(tmp_path: Path, monkeypatch: pyte
     assert library.library() is None
 
 
-@pytest.mark.usefixtures("compiled")
-def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    building.compile_kernels(tmp_path / "_kernels.so")
+def test_another_version_is_refused(compiled: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "VERSION", library.VERSION + 1)
     with pytest.raises(OSError, match="other sources"):
-        library.load(tmp_path / "_kernels.so")
+        library.load(Path(compiled._name))
 
 
 def test_the_versions_agree() -> None:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,8 +102,9 @@ def test_add_can_be_killed(tmp_path: Path, kills: int) -> None:
 
 
 @kills
-def test_push_and_pull_can_be_killed(tmp_path: Path, kills: int) -> None:
+def test_push_and_pull_can_be_killed(tmp_path: Path, kills: int, quick_program: Path) -> None:
     who = person(tmp_path, "ann")
+    calm = replace(who, program=quick_program)
     server = bare(who, tmp_path / "server.git")
     repo = new_repository(who, tmp_path / "repo")
     who.git(repo, "remote", "add", "origin", str(server))
@@ -115,8 +117,8 @@ def test_push_and_pull_can_be_killed(tmp_path: Path, kills: int) -> None:
     def commit() -> bytes:
         data = model_bytes(layers=6, rows=1024, layer_1=next(step))
         model.write_bytes(data)
-        who.git(repo, "add", "m.safetensors")
-        who.git(repo, "commit", "-q", "-m", "m")
+        calm.git(repo, "add", "m.safetensors")
+        calm.git(repo, "commit", "-q", "-m", "m")
         return data
 
     commit()
@@ -129,20 +131,20 @@ def test_push_and_pull_can_be_killed(tmp_path: Path, kills: int) -> None:
         remove_stale_locks(repo)
         for lock in server.rglob("*.lock"):
             lock.unlink()
-        who.git(repo, "push", "-q", "origin", "main")
+        calm.git(repo, "push", "-q", "origin", "main")
         killed = kill_after(who, other, ["git", "pull", "-q"], after * pull_time) or killed
         remove_stale_locks(other)
-        who.git(other, "reset", "-q", "--hard", "origin/main")
-        who.git(other, "pull", "-q")
-        who.lepton(other, "pull")
+        calm.git(other, "reset", "-q", "--hard", "origin/main")
+        calm.git(other, "pull", "-q")
+        calm.lepton(other, "pull")
         assert (other / "m.safetensors").read_bytes() == data
         return killed
 
     storm(kills, once, 1.0)
     for folder in (repo, other, server):
-        sound(who, folder)
-    assert who.lepton(repo, "fsck", "--remote", "origin").status == 0
-    assert who.git(other, "status", "--porcelain") == ""
+        sound(calm, folder)
+    assert calm.lepton(repo, "fsck", "--remote", "origin").status == 0
+    assert calm.git(other, "status", "--porcelain") == ""
 
 
 @kills
