@@ -14,8 +14,6 @@ from typing import Final
 from git_lepton import proc
 
 MODULE: Final = "git_lepton.gate.worker"
-_MEMORY: Final = {"MALLOC_TRIM_THRESHOLD_": "1000000"}
-"""glibc gives a model's memory back when the next one is loaded; elsewhere this means nothing."""
 _PACKAGE: Final = Path(__file__).parent.parent.parent
 
 
@@ -33,4 +31,4 @@ def start(top: Path, *options: str) -> proc.Process:
     paths = os.pathsep.join(filter(None, (str(_PACKAGE), os.environ.get("PYTHONPATH"))))
     # -P: nothing is imported from the folder that it runs in, which a stranger may have filled
     argv = [sys.executable, "-P", "-m", MODULE, *options]
-    return proc.spawn(argv, cwd=top, env={"PYTHONPATH": paths, **_MEMORY}, own_group=True)
+    return proc.spawn(argv, cwd=top, env={"PYTHONPATH": paths, **proc.FRUGAL}, own_group=True)

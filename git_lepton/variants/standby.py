@@ -19,6 +19,7 @@ _PACKAGE: Final = Path(__file__).parent.parent.parent
 def start(*options: str) -> proc.Process:
     """Start a child; see `variants.worker` for what it reads and writes. Raises CommandError."""
     env = {
+        **proc.FRUGAL,
         # What tools print in an order of hashes, and where they look for our own package.
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(_PACKAGE), os.environ.get("PYTHONPATH")))),
