@@ -19,7 +19,7 @@ from git_lepton.compare.alignment import Alignment, Span, align, sample
 from git_lepton.compare.sides import FileSide, Side
 from git_lepton.compare.tally import Pair, Tally
 from git_lepton.compare.values import Comparison, Numbers, TensorChange
-from git_lepton.progress import Progress, Silent
+from git_lepton.progress import Progress
 from git_lepton.store.manifest import TensorLine
 from git_lepton.store.reading import in_order
 
@@ -57,30 +57,15 @@ class NumberOptions:
     rank: bool = True
 
 
-def numbers(
-    before: FileSide, line_before: TensorLine, after: FileSide, line_after: TensorLine, options: NumberOptions
-) -> tuple[Numbers | None, str]:
-    """How far two tensors lie apart, and what is to be said of it: why there are no numbers, or what they are over.
-
-    Raises:
-        MissingError: a chunk is not here.
-        CorruptError: what is stored for a chunk is damaged.
-        ChangedError: a file on disk is another one by now.
-    """
-    task, note = _task(before, line_before, after, line_after, options)
-    if task is None:
-        return None, note
-    _run([task], options, Silent())
-    return task.result()
-
-
 def measure(
     comparison: Comparison, before: Side, after: Side, options: NumberOptions, progress: Progress
 ) -> Comparison:
     """Fill in the numbers of every tensor whose bytes differ, and notes where there are none; the order stays.
 
     Raises:
-        MissingError, CorruptError, ChangedError: see `numbers`.
+        MissingError: a chunk is not here.
+        CorruptError: what is stored for a chunk is damaged.
+        ChangedError: a file on disk is another one by now.
     """
     tasks: dict[tuple[int, int], _Task] = {}
     notes: dict[tuple[int, int], str] = {}
@@ -139,8 +124,9 @@ class _Task:
 
     def pair(self, span: Span) -> Pair | None:
         """Read a span; None when both sides turn out to have the same bytes."""
-        before = self.aligned.before.raw(span.first, span.stop)
+        # The newer one first: most often it is stored as a delta of the older one, which is at hand then.
         after = self.aligned.after.raw(span.first, span.stop)
+        before = self.aligned.before.raw(span.first, span.stop)
         if not span.certain and before == after:
             return None
         return Pair.of(self.aligned.before.decode, before, self.aligned.after.decode, after, span.stop - span.first)

@@ -1,17 +1,23 @@
-"""A weight file in memory, which counts what is read of it."""
+"""A weight file in memory, which counts what is read of it; and the numbers of two such files."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from blake3 import blake3
 
 from git_lepton.codec import chunk_lengths
-from git_lepton.compare.sides import Piece
+from git_lepton.compare.numbers import NumberOptions, measure
+from git_lepton.compare.sides import FileSide, Piece, Side
+from git_lepton.compare.values import Comparison, FileChange, Numbers, TensorChange, TensorRef
+from git_lepton.progress import Silent
 from git_lepton.store.manifest import Manifest, TensorLine
 from git_lepton.values import DTYPES, Hash
+
+PLAIN: Final = NumberOptions(rank=False)
 
 
 def digest(raw: bytes) -> Hash:
@@ -68,3 +74,23 @@ def one(
         shape = (len(raw) * 8 // DTYPES[dtype].bits,)
     assert dtype not in DTYPES or (math.prod(shape) * DTYPES[dtype].bits + 7) // 8 == len(raw)
     return MemoryFile({"t": (dtype, shape, raw)}, cut=cut, hashed=hashed)
+
+
+def ref(file: FileSide, name: str) -> TensorRef:
+    """A tensor as a comparison names it."""
+    line = next(line for line in file.manifest.tensors if line.name == name)
+    return TensorRef(file.path, name, line.dtype, line.shape, line.hash)
+
+
+def compared(*changes: TensorChange) -> Comparison:
+    """What a comparison of two files says of their tensors, without numbers."""
+    file = FileChange("changed", "model", "model", "safetensors", "safetensors", 0, 0, changes)
+    return Comparison("a", "b", (file,), 0, numbers=False, sampled=False, summary="")
+
+
+def numbers(before: FileSide, after: FileSide, options: NumberOptions = PLAIN) -> tuple[Numbers | None, str]:
+    """The numbers of the tensor "t" of two files, and what is said of them."""
+    change = TensorChange("changed", ref(before, "t"), ref(after, "t"))
+    found = measure(compared(change), Side("a", {"": before}), Side("b", {"": after}), options, Silent())
+    tensor = found.files[0].tensors[0]
+    return tensor.numbers, tensor.note

@@ -17,19 +17,17 @@ from numpy.typing import NDArray
 
 from git_lepton.codec import CHUNK_ELEMENTS
 from git_lepton.compare import tally
-from git_lepton.compare.numbers import QUANTIZED, NumberOptions, measure, numbers
+from git_lepton.compare.numbers import QUANTIZED, NumberOptions, measure
 from git_lepton.compare.sides import FileOnDisk, Side, StoredFile
-from git_lepton.compare.values import Comparison, FileChange, Moments, Numbers, TensorChange, TensorRef
+from git_lepton.compare.values import Moments, Numbers, TensorChange
 from git_lepton.git.repo import discover
 from git_lepton.progress import Silent
-from git_lepton.store.manifest import TensorLine
 from git_lepton.store.source import BytesSource
 from git_lepton.store.store import Store
 from git_lepton.values import DTYPES
-from tests.compare.memory import MemoryFile, one
+from tests.compare.memory import PLAIN, MemoryFile, compared, numbers, one, ref
 from tests.support import git
 
-PLAIN = NumberOptions(rank=False)
 KINDS: dict[str, Any] = {
     "BOOL": np.bool_,
     "U8": np.uint8,
@@ -150,10 +148,6 @@ def agree(found: Numbers | None, wanted: Numbers) -> None:
     assert figures(found) == pytest.approx(figures(wanted), rel=1e-6, abs=1e-300, nan_ok=True)
 
 
-def compared(before: MemoryFile, after: MemoryFile, options: NumberOptions = PLAIN) -> tuple[Numbers | None, str]:
-    return numbers(before, before.line("t"), after, after.line("t"), options)
-
-
 def test_every_dtype_is_tested() -> None:
     assert KINDS.keys() == DTYPES.keys()
 
@@ -162,7 +156,7 @@ def test_every_dtype_is_tested() -> None:
 def test_numbers_are_those_of_numpy(dtype: str) -> None:
     count = tally.BLOCK + 4_004  # two blocks, and no partial byte
     before, after = random(dtype, count, 1), random(dtype, count, 2)
-    found, note = compared(one(dtype, before.raw), one(dtype, after.raw))
+    found, note = numbers(one(dtype, before.raw), one(dtype, after.raw))
     agree(found, expected(before, after))
     assert note == ""
 
@@ -170,7 +164,7 @@ def test_numbers_are_those_of_numpy(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", [d for d, known in DTYPES.items() if known.bits >= 8 and d != "BOOL"])
 def test_every_bit_pattern_is_understood(dtype: str) -> None:
     before, after = random(dtype, 4_096, 3, wild=True), random(dtype, 4_096, 4, wild=True)
-    found, _ = compared(one(dtype, before.raw), one(dtype, after.raw))
+    found, _ = numbers(one(dtype, before.raw), one(dtype, after.raw))
     if dtype in {"F64", "C128", "I64", "U64"}:  # squares overflow, and differences round: in numpy too
         assert found is not None
         assert counts(found) == counts(expected(before, after))
@@ -184,7 +178,7 @@ def test_the_last_byte_may_be_a_part(dtype: str, count: int) -> None:
     before, after = random(dtype, count, 5), random(dtype, count, 6)
     if before.raw == after.raw:
         return
-    found, _ = compared(one(dtype, before.raw, (count,)), one(dtype, after.raw, (count,)))
+    found, _ = numbers(one(dtype, before.raw, (count,)), one(dtype, after.raw, (count,)))
     agree(found, expected(before, after))
 
 
@@ -192,7 +186,7 @@ def test_the_last_byte_may_be_a_part(dtype: str, count: int) -> None:
 def test_differences_of_large_integers_are_exact(dtype: str, big: int) -> None:
     before = np.full(8, big, KINDS[dtype])
     after = before + np.arange(8, dtype=KINDS[dtype])
-    found, _ = compared(one(dtype, before.tobytes()), one(dtype, after.tobytes()))
+    found, _ = numbers(one(dtype, before.tobytes()), one(dtype, after.tobytes()))
     assert found is not None
     assert (found.max_abs, found.changed) == (7.0, 7)
     assert found.l2 == pytest.approx(math.sqrt(140))
@@ -201,13 +195,13 @@ def test_differences_of_large_integers_are_exact(dtype: str, big: int) -> None:
 def test_a_small_deviation_far_from_zero_is_not_cancelled() -> None:
     values = 1e6 + np.random.default_rng(0).standard_normal(300_000) * 1e-3
     before, after = made("F64", values.view(np.uint8)), made("F64", (values + 1e-3).view(np.uint8))
-    found, _ = compared(one("F64", before.raw), one("F64", after.raw))
+    found, _ = numbers(one("F64", before.raw), one("F64", after.raw))
     agree(found, expected(before, after))
 
 
 def test_nothing_finite() -> None:
     nothing, zeros = made("F32", np.full(4, np.nan, "f4").view(np.uint8)), made("F32", np.zeros(16, np.uint8))
-    found, _ = compared(one("F32", nothing.raw), one("F32", zeros.raw))
+    found, _ = numbers(one("F32", nothing.raw), one("F32", zeros.raw))
     assert found is not None
     assert (found.changed, found.l2, found.relative_l2, found.before.nans, found.after.zeros) == (4, 0.0, 0.0, 4, 4)
     assert math.isnan(found.cosine)
@@ -215,7 +209,7 @@ def test_nothing_finite() -> None:
 
 
 def test_all_that_was_zero() -> None:
-    found, _ = compared(one("F32", bytes(16)), one("F32", np.ones(4, "f4").tobytes()))
+    found, _ = numbers(one("F32", bytes(16)), one("F32", np.ones(4, "f4").tobytes()))
     assert found is not None
     assert (found.l2, found.relative_l2, found.before.zeros) == (2.0, math.inf, 4)
     assert math.isnan(found.cosine)
@@ -238,7 +232,7 @@ def test_cuts_do_not_matter(dtype: str, count: int, cut: int, other: int, hashed
         codes[rng.randrange(count)] ^= 1
     after = made(dtype, codes.reshape(-1))
     files = [one(dtype, m.raw, (count,), cut=c, hashed=hashed) for m, c in ((before, cut), (after, other))]
-    found, _ = compared(files[0], files[1])
+    found, _ = numbers(files[0], files[1])
     wanted = expected(before, after)
     assert found is not None
     assert (found.changed, found.elements) == (wanted.changed, wanted.elements)
@@ -251,7 +245,7 @@ def test_equal_chunks_are_not_read() -> None:
     before = one("U16", bytes(raw))
     raw[2 * 3 * CHUNK_ELEMENTS] ^= 1
     after = one("U16", bytes(raw))
-    found, _ = compared(before, after)
+    found, _ = numbers(before, after)
     assert before.reads == after.reads == [("t", 3)]
     assert found is not None
     assert (found.elements, found.compared, found.changed) == (5 * CHUNK_ELEMENTS, CHUNK_ELEMENTS, 1)
@@ -263,13 +257,13 @@ def test_a_grown_vocabulary_is_compared_over_its_common_rows() -> None:
     rows = np.random.default_rng(0).standard_normal((900, 700)).astype("f4")
     grown = np.concatenate([rows, rows[:64]])
     before, after = one("F32", rows.tobytes(), rows.shape), one("F32", grown.tobytes(), grown.shape)
-    found, note = compared(before, after)
+    found, note = numbers(before, after)
     assert note == "rows 0-899 of 964"
     assert found is not None
     assert (found.elements, found.compared, found.changed, found.l2) == (630_000, 0, 0, 0.0)
     assert {number for _, number in before.reads} == {1}, "the first chunk has the same hash"
     grown[899, 3] += 1
-    found, _ = compared(before, one("F32", grown.tobytes(), grown.shape))
+    found, _ = numbers(before, one("F32", grown.tobytes(), grown.shape))
     assert found is not None
     assert found.changed == 1
     assert found.max_abs == pytest.approx(1.0, rel=1e-6)
@@ -277,19 +271,19 @@ def test_a_grown_vocabulary_is_compared_over_its_common_rows() -> None:
 
 def test_shapes_that_do_not_correspond() -> None:
     raw = np.arange(24, dtype="f4").tobytes()
-    turned, note = compared(one("F32", raw, (4, 6)), one("F32", raw[::-1], (6, 4)))
+    turned, note = numbers(one("F32", raw, (4, 6)), one("F32", raw[::-1], (6, 4)))
     assert turned is not None
     assert note == "in file order: the shapes differ"
-    assert compared(one("F32", raw, (4, 6)), one("F32", raw[:80], (4, 5))) == (
+    assert numbers(one("F32", raw, (4, 6)), one("F32", raw[:80], (4, 5))) == (
         None,
         "shapes [4,6] and [4,5] do not correspond",
     )
-    assert compared(one("F32", b"", (0, 6)), one("F32", raw, (4, 6)))[0] is None
+    assert numbers(one("F32", b"", (0, 6)), one("F32", raw, (4, 6)))[0] is None
 
 
 def test_blocks_of_gguf_have_no_numbers() -> None:
     before, after = one("Q4_K", bytes(144), (256,)), one("Q4_K", bytes(143) + b"1", (256,))
-    assert compared(before, after) == (None, "elements of Q4_K cannot be told apart")
+    assert numbers(before, after) == (None, "elements of Q4_K cannot be told apart")
     assert before.reads == []
 
 
@@ -299,7 +293,7 @@ def test_a_cast_has_the_error_of_its_values(dtype: str) -> None:
     values = np.random.default_rng(0).standard_normal(count).astype("f4")
     before = made("F32", values.view(np.uint8))
     after = made(dtype, values.astype(KINDS[dtype]).view(np.uint8))
-    found, note = compared(one("F32", before.raw), one(dtype, after.raw))
+    found, note = numbers(one("F32", before.raw), one(dtype, after.raw))
     agree(found, expected(before, after, bits=False))
     assert note == ""
 
@@ -308,23 +302,23 @@ def test_a_cast_to_integers_has_numbers_and_a_quantization_has_none() -> None:
     values = np.random.default_rng(0).standard_normal(1_000).astype("f4") * 20
     cast, scaled = values.astype("i1"), np.round(values / abs(values).max() * 10).astype("i1")
     before = one("F32", values.tobytes())
-    found, _ = compared(before, one("I8", cast.tobytes()))
+    found, _ = numbers(before, one("I8", cast.tobytes()))
     assert found is not None
     assert 0.5 < found.max_abs < 1
-    assert compared(before, one("I8", scaled.tobytes())) == (None, QUANTIZED)
+    assert numbers(before, one("I8", scaled.tobytes())) == (None, QUANTIZED)
 
 
 def test_a_sample_is_evenly_spaced_and_says_so() -> None:
     count = 10 * CHUNK_ELEMENTS
     before, after = one("U8", bytes(count)), one("U8", b"\1" * count)
-    found, _ = compared(before, after, NumberOptions(sample=3 * CHUNK_ELEMENTS))
+    found, _ = numbers(before, after, NumberOptions(sample=3 * CHUNK_ELEMENTS))
     assert found is not None
     assert (found.sampled, found.compared, found.share) == (True, 3 * CHUNK_ELEMENTS, 1.0)
     assert sorted(after.reads) == [("t", 1), ("t", 5), ("t", 8)]
-    whole, _ = compared(before, after, NumberOptions(sample=count))
+    whole, _ = numbers(before, after, NumberOptions(sample=count))
     assert whole is not None
     assert not whole.sampled
-    least, _ = compared(before, after, NumberOptions(sample=1))
+    least, _ = numbers(before, after, NumberOptions(sample=1))
     assert least is not None
     assert least.compared == CHUNK_ELEMENTS
 
@@ -335,8 +329,8 @@ def test_a_sample_speaks_for_the_chunks_that_differ_and_no_others() -> None:
     new = old.copy()
     new[: count // 2] += np.float16(0.5)
     before, after = (one("F16", values.tobytes()) for values in (old, new))
-    found, _ = compared(before, after, NumberOptions(sample=2 * CHUNK_ELEMENTS))
-    whole, _ = compared(before, after)
+    found, _ = numbers(before, after, NumberOptions(sample=2 * CHUNK_ELEMENTS))
+    whole, _ = numbers(before, after)
     assert found is not None
     assert whole is not None
     assert (found.sampled, found.compared, found.differing) == (True, CHUNK_ELEMENTS, 4 * CHUNK_ELEMENTS)
@@ -351,15 +345,10 @@ def test_a_histogram_is_that_of_numpy() -> None:
     a = rng.standard_normal(700_000).astype("f4")
     b = a + rng.standard_normal(700_000).astype("f4")
     b[5] = np.nan
-    found, _ = compared(one("F32", a.tobytes()), one("F32", b.tobytes()), NumberOptions(histogram=31))
+    found, _ = numbers(one("F32", a.tobytes()), one("F32", b.tobytes()), NumberOptions(histogram=31))
     assert found is not None
     difference = np.delete(b.astype("f8") - a, 5)
     assert found.histogram == tuple(np.histogram(difference, 31, (-found.max_abs, found.max_abs))[0].tolist())
-
-
-def ref(file: MemoryFile, name: str) -> TensorRef:
-    line = file.line(name)
-    return TensorRef(file.path, name, line.dtype, line.shape, line.hash)
 
 
 def test_measure_fills_in_what_can_be_measured_and_keeps_the_order() -> None:
@@ -388,8 +377,7 @@ def test_measure_fills_in_what_can_be_measured_and_keeps_the_order() -> None:
         TensorChange("changed", ref(before, "large"), ref(after, "large")),
         TensorChange("changed", ref(before, "opaque"), ref(after, "opaque")),
     )
-    file = FileChange("changed", before.path, after.path, "safetensors", "safetensors", 0, 0, changes)
-    comparison = Comparison("a", "b", (file,), 0, numbers=False, sampled=False, summary="")
+    comparison = compared(*changes)
     sides = Side("a", {before.path: before}), Side("b", {after.path: after})
     found = measure(comparison, *sides, NumberOptions(histogram=8, top=1), Silent())
     assert (found.numbers, found.sampled) == (True, False)
@@ -429,8 +417,7 @@ def test_from_disk_and_from_the_store(tmp_path: Path) -> None:
         stored.append(StoredFile(store, store.add(BytesSource(data), f"{name}.safetensors"), name))
     wanted = expected(made("F32", a[512:].view(np.uint8)), made("F32", b[512:].view(np.uint8)))
     for before, after in (disk, stored, (disk[0], stored[1])):
-        lines: list[TensorLine] = [file.manifest.tensors[0] for file in (before, after)]
-        found, _ = numbers(before, lines[0], after, lines[1], PLAIN)
+        found, _ = numbers(before, after)
         assert found is not None
         assert (found.compared, found.changed) == (588 * 1_024, wanted.changed)
         assert figures(found) == pytest.approx(figures(wanted), rel=1e-6)

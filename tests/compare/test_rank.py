@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from git_lepton.compare.numbers import NumberOptions, numbers
+from git_lepton.compare.numbers import NumberOptions
 from git_lepton.compare.rank import MAX_COLUMNS, worth_asking
-from tests.compare.memory import one
+from tests.compare.memory import numbers, one
 
 KINDS: dict[str, Any] = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 
@@ -31,7 +31,7 @@ def low_rank(rows: int, columns: int, rank: int, size: float) -> NDArray[np.floa
 
 def found(dtype: str, before: NDArray[Any], after: NDArray[Any], **options: Any) -> int | None:
     files = [one(dtype, values.astype(KINDS[dtype]).tobytes(), values.shape) for values in (before, after)]
-    result, _ = numbers(files[0], files[0].line("t"), files[1], files[1].line("t"), NumberOptions(**options))
+    result, _ = numbers(files[0], files[1], NumberOptions(**options))
     assert result is not None
     return result.rank
 
