@@ -257,7 +257,7 @@ def diary_text(entries: Sequence[Entry]) -> str:
     rows = [
         (
             when(one.entry.time),
-            change(one.entry.move, one.before),
+            change(one.entry.move, one.before) + _until(one.entry.move),
             f"move {one.entry.move.seq}",
             who(one.entry.move, one.signature),
         )
@@ -268,6 +268,10 @@ def diary_text(entries: Sequence[Entry]) -> str:
         lines.append(line)
         lines += [f"    {safe(text)}".rstrip() for text in one.entry.move.why.splitlines()]
     return "\n".join(lines)
+
+
+def _until(move: Move) -> str:
+    return f" until {move.expires}" if move.expires is not None else ""
 
 
 def wanted_text(name: str, time: float, entries: Sequence[Entry]) -> str:
@@ -281,7 +285,7 @@ def wanted_text(name: str, time: float, entries: Sequence[Entry]) -> str:
         ring = f" by {move.ring}% of agents" if move.ring < 100 else " by the others" if number else ""
         halted = ", halted" if move.action == "halt" else ""
         lines.append(
-            f"  {version}{ring}{halted}  commit {move.commit[:10]}, bundle {move.bundle[:SHORT]}, since "
+            f"  {version}{ring}{halted}{_until(move)}  commit {move.commit[:10]}, bundle {move.bundle[:SHORT]}, since "
             f"{when(one.entry.time)} (move {move.seq}), {who(move, one.signature)}"
         )
         lines += [f"      {safe(text)}".rstrip() for text in move.why.splitlines()]

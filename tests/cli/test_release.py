@@ -451,6 +451,8 @@ def test_a_move_counts_for_as_long_as_the_policy_says(team: Team) -> None:
     team.must(team.ada, "promote", "digits@v1.0.0", "prod", "-m", "x", "--expires", "1s", "--push")
     time.sleep(1.5)
     assert "EXPIRED" in team.must(team.bob, "channels").out
+    for words in ((), ("--at", "0s")):
+        assert " until 20" in team.must(team.bob, "log", "digits@prod", *words).out, "the diary tells"
     assert team.run(team.bob, "verify", "digits@prod", "--unsigned").status == 5
     team.must(team.ada, "promote", "digits@v1.0.0", "prod", "-m", "again", "--push")
     assert "EXPIRED" not in team.must(team.bob, "channels").out
