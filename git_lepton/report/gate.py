@@ -19,6 +19,7 @@ _RIGHT: Final = "lllrrrlrl"
 _ORIGINAL: Final = "model"
 _SHORT: Final = 12
 _SUSPECTS: Final = 5
+_LONG: Final = 1e12
 _VERDICTS: Final[dict[Verdict, str]] = {
     "pass": "pass",
     "fail": "FAIL",
@@ -180,10 +181,12 @@ def _bounds(figure: Measurement) -> str:
 
 
 def number(value: float | None) -> str:
-    """A figure with four digits after the point, or as few as a large one needs; `-` for none."""
+    """A figure with four digits after the point, a large one with commas; zero has no sign, and `-` is for none."""
     if value is None:
         return "-"
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
+    if abs(value) < 1000:
+        return f"{round(value, 4) + 0.0:.4f}"
+    return f"{value:,.0f}" if abs(value) < _LONG else f"{value:.6g}"
 
 
 def amount(kind: str, value: float | None) -> str:
