@@ -25,7 +25,7 @@ from git_lepton.store.manifest import Manifest, TensorLine
 from git_lepton.store.publishing import publish, write_objects
 from git_lepton.store.source import Source
 from git_lepton.store.survey import OTHER_DTYPE, Survey, SurveyedStream, gaps, survey
-from git_lepton.store.trees import build
+from git_lepton.store.trees import build, object_count
 from git_lepton.values import Hash, Layout, Oid
 
 _TRIES: Final = 5
@@ -258,7 +258,7 @@ def _expected_objects(layout: Layout) -> int | None:
     other = sum(length for _, length in gaps(layout))
     if other > CONTENT_MIN:
         return None
-    return _objects(sum(map(len, tensors)) + (other > 0), len(tensors) + (other > 0), tensors=bool(tensors))
+    return object_count(sum(map(len, tensors)) + (other > 0), len(tensors) + (other > 0), tensors=bool(tensors))
 
 
 def _count_objects(fresh: Sequence[SurveyedStream], known: Mapping[Hash, StoredChunk]) -> int:
@@ -266,12 +266,7 @@ def _count_objects(fresh: Sequence[SurveyedStream], known: Mapping[Hash, StoredC
     chunks = {digest for stream in fresh for digest in stream.chunk_hashes} - known.keys()
     folders = sum(1 for stream in fresh if stream.length)
     tensors = any(stream.length for stream in fresh if stream.dtype != OTHER_DTYPE)
-    return _objects(len(chunks), folders, tensors=tensors)
-
-
-def _objects(chunks: int, folders: int, *, tensors: bool) -> int:
-    index_blob, top_trees, commits = 1, 2, 3
-    return chunks + folders + tensors + index_blob + top_trees + commits
+    return object_count(len(chunks), folders, tensors=tensors)
 
 
 def _stored(stream: SurveyedStream, chunks: dict[Hash, StoredChunk]) -> StoredStream:

@@ -11,7 +11,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
+from blake3 import blake3
+
 from git_lepton.closing import Closing
+from git_lepton.codec.chunking import CONTENT_MIN, chunk_lengths
 from git_lepton.git.packfile import PackWriter
 from git_lepton.store.assemble import StoredChunk
 from git_lepton.store.bases import find_bases
@@ -20,6 +23,8 @@ from git_lepton.store.encoding import ChunkEncoder, Shelf
 from git_lepton.store.index import VersionIndex
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.source import Source
+from git_lepton.store.survey import gaps
+from git_lepton.store.trees import object_count
 from git_lepton.values import Hash, Layout, Oid
 
 
@@ -76,7 +81,7 @@ class BegunPack(Closing):
         self._shelf = live_shelf(catalog)
         for manifest in here:
             self._shelf.index(manifest.blake3)
-        self._dtypes = [tensor.dtype for tensor in layout.tensors]
+        self._layout, self._numbers = layout, numbers
         self._options = find_bases(layout.tensors, numbers, here)
         self._pack: PackWriter | None = None
         self._encoder: ChunkEncoder | None = None
@@ -109,17 +114,33 @@ class BegunPack(Closing):
             self._seen.add(digest)
             encoder = self._opened()
         chunk = encoder.encode_chunk(
-            raw, self._dtypes[tensor], bytes.fromhex(digest), number, self._options.get(tensor, ()), kin
+            raw, self._layout.tensors[tensor].dtype, bytes.fromhex(digest), number, self._options.get(tensor, ()), kin
         )
         with self._lock:
             self._chunks[digest] = chunk
 
     def _opened(self) -> ChunkEncoder:
         if self._encoder is None:
-            self._pack = PackWriter(self._catalog.repo)
+            self._pack = PackWriter(self._catalog.repo, objects=self._expected_objects())
             catalog = self._catalog
             self._encoder = ChunkEncoder(self._source, self._pack, self._shelf, catalog.chunks, catalog.progress)
         return self._encoder
+
+    def _expected_objects(self) -> int | None:
+        """How many objects the pack will have if all chunks are new, and deltas where they can be: right as a rule."""
+        places = [self._layout.tensors[at] for at in self._numbers]
+        lengths = [chunk_lengths(place.dtype, place.stop - place.start) for place in places]
+        bases = {options[0].stream for options in self._options.values()}
+        runs = list(gaps(self._layout))
+        if sum(length for _, length in runs) > CONTENT_MIN:
+            return None
+        other = blake3()
+        for start, length in runs:
+            data = memoryview(bytearray(length))
+            self._source.read_into(start, data)
+            other.update(data)
+        chunks = sum(map(len, lengths)) + (not self._lookup.chunks([Hash(other.hexdigest())]))
+        return object_count(chunks, len(lengths) + 1 + len(bases), tensors=True, bases=bool(bases))
 
     def take(self) -> Begun | None:
         """What is encoded, which is the caller's from now on; None when there is nothing, or the second time."""

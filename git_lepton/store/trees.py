@@ -102,6 +102,19 @@ def build(index: VersionIndex, algo: ObjectFormat) -> VersionObjects:
     )
 
 
+def object_count(chunks: int, folders: int, *, tensors: bool, bases: bool = False) -> int:
+    """How many objects a pack gets with a version.
+
+    Args:
+        chunks: that the pack has.
+        folders: of chunks.
+        tensors: whether there are any.
+        bases: whether there are chunks that only deltas need.
+    """
+    index_blob, top_trees, commits = 1, 2, 3
+    return chunks + folders + tensors + bases + index_blob + top_trees + commits
+
+
 def commit(tree: Oid, parents: Sequence[Oid], algo: ObjectFormat) -> GitObject:
     """A commit of the store: a function of tree and parents alone."""
     return _object("commit", encode_commit(Commit(tree, tuple(parents), IDENTITY, IDENTITY, MESSAGE)), algo)

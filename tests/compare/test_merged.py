@@ -17,6 +17,7 @@ from git_lepton.compare.sides import FileOnDisk, FileSide, StoredFile
 from git_lepton.config.values import MergeRule
 from git_lepton.git.repo import Repo
 from git_lepton.progress import Silent
+from git_lepton.store.begun import BegunPack
 from git_lepton.store.source import BytesSource
 from git_lepton.store.store import Store
 from git_lepton.values import DTYPES
@@ -237,3 +238,35 @@ def test_a_stored_merge_reuses_what_is_stored_and_restores(repo: Repo, tmp_path:
         assert restored == expected
         sides = {chunk.oid for side in (three.ours, three.theirs) for chunk in store.index(side.blake3).chunks}
         assert {chunk.oid for chunk in store.index(found.blake3).chunks} <= sides
+
+
+@pytest.mark.parametrize("strategy", ["average", "ties"])
+def test_a_merge_is_encoded_while_it_is_made(repo: Repo, tmp_path: Path, strategy: str) -> None:
+    def model(seed: int) -> bytes:
+        tensors: Tensors = {"a": ("BF16", (COUNT,), trained("BF16", seed)), "b": tensor(3, 64)}
+        return saved(tensors | {"c": ("F32", (COUNT // 2,), trained("F32", seed, COUNT // 2))})
+
+    with Store(repo) as store:
+        base = store.add(BytesSource(model(11)), "m.safetensors")
+        three = Three(
+            base, *(store.add(BytesSource(model(seed)), "m.safetensors", candidates=[base]) for seed in (12, 13))
+        )
+        files: dict[Whose, FileSide] = {
+            "base": StoredFile(store, base, "b"),
+            "ours": StoredFile(store, three.ours, "o"),
+            "theirs": StoredFile(store, three.theirs, "t"),
+        }
+        plan = merge(three, [MergeRule("*", strategy)], facts_of(three, files))
+        with (
+            MergedFile(plan, files, "m.safetensors", tmp_path / "tmp", Silent()) as file,
+            BegunPack(store, file, file.layout, file.made, [base]) as begun,
+        ):
+            assert file.made == [0, 2]
+            survey = file.survey(begun)
+            assert begun.size == 2 * COUNT + 4 * (COUNT // 2)
+            found = store.add(file, "m.safetensors", candidates=[base], surveyed=survey, begun=begun)
+            expected = b"".join(file.blocks())
+        restored = bytearray()
+        store.restore_to(found.blake3, restored.extend)
+        assert restored == expected
+        assert base.tensors[0].hash in {chunk.stream_hash for chunk in store.index(found.blake3).bases}
