@@ -2,24 +2,9 @@
  * define. Elements become doubles a block at a time, in memory of the nearest cache; results are rounded once to the
  * dtype they came from. Every function works on any alignment and touches exactly what its arguments cover. */
 
-#include "kernels.h"
+#include "elements.h"
 
 enum { BLOCK = 512, LANES = 8, STREAMS = 8 };
-enum { BF16, F16, F32, F64 };
-
-LEPTON_INLINE float float_of(uint32_t bits)
-{
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-LEPTON_INLINE uint32_t bits_of(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
 
 /* The bits of a double without its sign: their order is that of magnitudes, NaN behind infinity. */
 LEPTON_INLINE int64_t magnitude(double x)
@@ -29,37 +14,9 @@ LEPTON_INLINE int64_t magnitude(double x)
     return bits & INT64_MAX;
 }
 
-/* Elements to numbers. */
-
-LEPTON_INLINE float from_f16(uint16_t x)
-{
-    uint32_t bits = (uint32_t)(x & 0x7FFF) << 13, sign = (uint32_t)(x & 0x8000) << 16;
-    float normal = float_of(bits + (112u << 23)), subnormal = float_of(bits + (113u << 23)) - float_of(113u << 23);
-    float special = float_of(bits + (224u << 23));
-    float found = bits < 1u << 23 ? subnormal : bits >= 31u << 23 ? special : normal;
-    return float_of(bits_of(found) | sign);
-}
-
 static LEPTON_CLONES void take(unsigned kind, const void *codes, size_t at, size_t n, double *restrict out)
 {
-    const u16 *restrict halves = (const u16 *)codes + at;
-    const u32 *restrict words = (const u32 *)codes + at;
-    switch (kind) {
-    case BF16:
-        for (size_t i = 0; i < n; i++)
-            out[i] = float_of((uint32_t)halves[i] << 16);
-        break;
-    case F16:
-        for (size_t i = 0; i < n; i++)
-            out[i] = from_f16(halves[i]);
-        break;
-    case F32:
-        for (size_t i = 0; i < n; i++)
-            out[i] = float_of(words[i]);
-        break;
-    default:
-        memcpy(out, (const u64 *)codes + at, n * sizeof *out);
-    }
+    read_elements((struct reading){NULL, kind}, codes, at, n, out);
 }
 
 /* Numbers to elements. A float that is not exact is made odd, away from any midpoint of a narrower dtype, so that
