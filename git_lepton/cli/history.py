@@ -78,7 +78,7 @@ def one_commit(store: Store, rev: str, paths: Sequence[str], wish: Wish) -> tupl
         UsageError: `rev` leads to no commit.
     """
     oid = rev_parse(store.repo, rev, kind="commit")
-    (commit,) = log(store.repo, [oid], walk=False, merges=True)
+    (commit,) = log(store.repo, [oid], walk=False)
     if paths and "." not in paths:
         wanted = [os.fsencode(path) for path in paths]
         chosen = (c for c in commit.changes if any(c.path == path or c.path.startswith(path + b"/") for path in wanted))

@@ -22,6 +22,7 @@ from git_lepton.report.diff_json import commit_fields, comparison_fields
 from git_lepton.report.history import commit_text, told_text
 from git_lepton.store.store import Store
 
+_MERGED: Final = " (merged; against the first parent)"
 _COUNT: Final = re.compile(r"-[0-9]+")
 
 
@@ -73,8 +74,8 @@ def command(
 ) -> int:
     """Show the commits that changed weight files, the newest first, and what each changed.
 
-    Revisions and ranges are those of git log; a merge is not compared, as there. Nothing is fetched: numbers of
-    weights that are not here are left out.
+    Revisions and ranges are those of git log. A merge that made a file which no parent has is compared with its first
+    parent. Nothing is fetched: numbers of weights that are not here are left out.
 
     Of MODEL@CHANNEL, the moves are shown that the channel has seen, as the remote has them: when, from which version to
     which, who signed, and why. (Commits up to what its tag points to: refs/tags/MODEL@CHANNEL.)
@@ -95,7 +96,9 @@ def command(
             return EXIT_OK
         style = look(details=bool(asked.tensors))
         for number, one in enumerate(found):
-            text = told_text((one.comparison.summary,) if asked.stat or patch else one.told, style)
+            told = (one.comparison.summary,) if asked.stat or patch else one.told
+            mark = _MERGED if len(one.commit.parents) > 1 else ""
+            text = told_text((f"{line}{mark}" for line in told), style)
             text += f"\n{stat_lines(one.comparison, style)}" if asked.stat else ""
             text += f"\n\n{files_text(one.comparison, style)}" if patch and not asked.stat else ""
             show("\n" * (number > 0) + commit_text(one.commit, text, style))

@@ -41,7 +41,10 @@ _FILE_MODES: Final = (b"100644", b"100755")
 
 @dataclass(frozen=True, slots=True)
 class BlobChange:
-    """One path that a commit changed. `before` and `after` are blobs, None where there is no regular file."""
+    """One path that a commit changed. `before` and `after` are blobs, None where there is no regular file.
+
+    Of a merge, `before` is the first parent's.
+    """
 
     path: bytes
     before: Oid | None
@@ -67,17 +70,17 @@ class Commit:
         return self.oid[:SHORT]
 
 
-def log(
-    repo: Repo, revs: Sequence[str], paths: Sequence[bytes] = (), *, walk: bool = True, merges: bool = False
-) -> Iterator[Commit]:
+def log(repo: Repo, revs: Sequence[str], paths: Sequence[bytes] = (), *, walk: bool = True) -> Iterator[Commit]:
     """The commits that `git log` visits, in its order.
+
+    A merge among them has the paths that are as on none of its parents; one that is asked for without a walk has all in
+    which it differs from the first.
 
     Args:
         repo: where.
         revs: revisions and ranges as git takes them; empty for HEAD.
         paths: pathspecs.
         walk: the ancestors of `revs`, too.
-        merges: compare a merge with its first parent; otherwise, as git does, a merge has no changes.
 
     Raises:
         UsageError: one of `revs` looks like an option.
@@ -86,7 +89,7 @@ def log(
     for rev in revs:
         if rev.startswith("-"):
             raise UsageError(f"not a revision: {rev!r}")
-    options = [*([] if walk else ["--no-walk"]), *(["--diff-merges=first-parent"] if merges else [])]
+    options = ["--diff-merges=combined"] if walk else ["--no-walk", "--diff-merges=first-parent"]
     command: tuple[str | bytes, ...] = (*_LOG, *options, "--end-of-options", *(revs or ("HEAD",)), "--", *paths)
     with repo.git_spawn(*command) as process:
         process.stdin.close()
@@ -121,9 +124,13 @@ def _changes(fields: Iterator[bytes]) -> tuple[tuple[BlobChange, ...], bytes | N
     changes: list[BlobChange] = []
     for field in fields:
         text = field.lstrip(b"\n")
+        if not text:
+            continue  # git puts one before the changes of a merge
         if not text.startswith(b":"):
             return tuple(changes), text
-        old_mode, new_mode, old, new, _ = text[1:].split(b" ")
+        words = text.lstrip(b":").split(b" ")
+        last = len(words) // 2 - 1  # modes of all parents and of the commit, their blobs, a letter each
+        old_mode, new_mode, old, new = words[0], words[last], words[last + 1], words[2 * last + 1]
         changes.append(BlobChange(next(fields, b""), _blob(old_mode, old), _blob(new_mode, new)))
     return tuple(changes), None
 

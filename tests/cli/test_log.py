@@ -102,13 +102,23 @@ def test_renames_removals_and_several_files(lepton: Lepton, repo: Repo, code: Pa
     assert [line.split()[0] for line in lines[1:3]] == ["models/a.safetensors", "models/b.safetensors"]
 
 
-def test_merges_are_not_compared(lepton: Lepton, repo: Repo, code: Path, history: tuple[Manifest, ...]) -> None:
+def test_merges_that_took_a_side_are_no_versions(
+    lepton: Lepton, repo: Repo, code: Path, history: tuple[Manifest, ...]
+) -> None:
     git(code, "checkout", "-q", "-b", "side", "HEAD~1")
     commit(repo, model_bytes(rows=256, layer_2=9), history[2], message="side")
     git(code, "checkout", "-q", "main")
     git(code, "merge", "-q", "--no-ff", "--no-edit", "side")
     subjects = [entry["subject"] for entry in lepton("log", "--json").json["commits"]]
     assert subjects == ["side", "weights", "weights", "weights"]
+    Path(PATH).write_bytes(history[0].to_bytes())
+    git(code, "commit", "-q", "-a", "--amend", "-m", "of both")
+    for options in ((), ("--stat",), ("-p",)):
+        out = lepton("log", "-1", *options).out
+        assert ("of both" in out, "(merged; against the first parent)" in out.replace("\n        ", " ")) == (
+            True,
+            True,
+        )
 
 
 def test_a_broken_manifest_in_history_is_passed_over(lepton: Lepton, code: Path, history: tuple[Manifest, ...]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from git_lepton.errors import GitError, UsageError
 from git_lepton.git.log import BlobChange, Commit, log, parse
 from git_lepton.git.repo import Repo
+from git_lepton.values import Oid
 from tests.support import git
 
 
@@ -59,7 +60,7 @@ def test_commits_and_changes(repo: Repo, folder: Path) -> None:
 def test_ranges_and_paths(repo: Repo, folder: Path) -> None:
     assert [commit.subject for commit in log(repo, ["main~..side"])] == ["removed"]
     assert {commit.subject for commit in log(repo, ["main"], [b":(top,literal)a"])} >= {"removed"}
-    (merge,) = log(repo, ["main"], walk=False, merges=True)
+    (merge,) = log(repo, ["main"], walk=False)
     assert [change.path for change in merge.changes] == [b"a"]
 
 
@@ -86,6 +87,18 @@ def test_configuration_changes_nothing(repo: Repo, folder: Path) -> None:
     ):
         git(folder, "config", key, value)
     assert list(log(repo, [])) == plain
+
+
+def test_a_merge_has_what_no_parent_has() -> None:
+    new, *parents = (letter * 40 for letter in "abc")
+    output = (
+        f"{new}\0{' '.join(parents)}\0An\0a@e\x002026-01-31T00:00:00+00:00\0merged\0\0"
+        f"\0::100644 100644 100644 {'1' * 40} {'2' * 40} {'3' * 40} MM\0path\0"
+        f"{parents[0]}\0\0An\0a@e\x002026-01-30T00:00:00+00:00\0first\0\0"
+    )
+    merge, first = parse(iter([output.encode()]))
+    assert merge.changes == (BlobChange(b"path", Oid("1" * 40), Oid("3" * 40)),)
+    assert (first.subject, first.changes) == ("first", ())
 
 
 OUTPUT = (
