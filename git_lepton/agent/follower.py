@@ -368,9 +368,15 @@ class Follower:
             self._emit(SuspensionChanged(self.follow.name, suspended))
 
     def retry(self) -> None:
-        """Try the newest move again, although it failed."""
+        """Try the newest move again, although it failed; where there was nothing to go back to, watch it again."""
         self._retry_at, self._tries = 0.0, 0
-        self._save(replace(self.memory, failed=None, settled=None))
+        active, watch = self.memory.active, self.follow.watch
+        again = watch is not None and active is not None and self._has_failed(active.tag)
+        self._save(replace(self.memory, failed=None, settled=None, watching=self.memory.watching or again))
+        if active is not None and again:
+            self._watching = Watching(self.follow, active, time.monotonic())
+            self.problem = ""
+        self._rest()
 
     def rollback(self) -> Release:
         """Go back to the release before this one, here and now, and stay there until the channel moves on.

@@ -383,6 +383,26 @@ def test_a_watch_by_a_probe(serving: World, web: str, status: int, verdict: str)
     engine.close()
 
 
+def test_a_first_release_that_failed_its_watch_is_watched_again_when_it_is_retried(world: World) -> None:
+    world.release(1, "1.0.0")
+    healthy = world.top / "healthy"
+    engine, _ = world.engine(
+        extra=f'watch = {{ command = ["test", "-e", "{healthy}"], duration = 0.1, interval = 0.05 }}'
+    )
+    engine.poll()
+    watch_to_the_end(engine)
+    assert (one(engine).ready, world.tokenizer()) == (False, files(1)[TOKENIZER]), "there is nothing to go back to"
+    for works in (False, True):
+        if works:
+            healthy.touch()
+        engine.follower("digits").retry()
+        engine.poll()
+        assert one(engine).state == "watching"
+        watch_to_the_end(engine)
+        assert one(engine).ready == works
+    engine.close()
+
+
 def test_an_answer_that_does_not_end_keeps_nobody_waiting(web: str) -> None:
     with pytest.raises(MissingError, match="does not end"):
         request(f"{web}/drops", timeout=0.2)
