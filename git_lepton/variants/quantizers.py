@@ -104,6 +104,7 @@ def static_int8(
     try:
         # Symbolic shapes need a package (sympy) and fail on many real models; plain ones are enough for QDQ.
         quant_pre_process(source, prepared, skip_symbolic_shape=True, save_as_external_data=external)
+        _flatten_biases(prepared)
     except Exception:
         prepared = source  # preparation is advice: quantizing will say what is really wrong
 
@@ -134,6 +135,26 @@ def static_int8(
         if _AMBIGUOUS not in str(error):
             raise
         convert(QDQDisableWeightAdjustForInt32Bias=True)  # fails on scales a channel where a bias is shared
+
+
+def _flatten_biases(path: Path) -> None:
+    """Give the biases of Gemm one dimension.
+
+    Preparation makes a Gemm of a product and a sum, whose bias may be [1, n]; the scales a channel that it gets then
+    lie along its first axis, which no runtime can apply that does not fuse them away.
+    """
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    users: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            users.setdefault(name, set()).add("bias" if node.op_type == "Gemm" and place == 2 else "other")
+    flat = [t for t in model.graph.initializer if list(t.dims[:-1]) == [1] and users.get(t.name) == {"bias"}]
+    for tensor in flat:
+        del tensor.dims[0]
+    if flat:
+        path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def int4(source: Path, target: Path, excluded: Sequence[str], *, external: bool) -> None:

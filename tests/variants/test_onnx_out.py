@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -84,6 +85,22 @@ def test_static_int8_sees_the_examples(tmp_path: Path) -> None:
     assert outcome.errors[0].relative_l2 < 0.01
     x = random(5, 2, 64)
     assert np.allclose(run_onnx(path, x=x), run_onnx(tmp_path / "model" / "model.onnx", x=x), atol=0.02)
+
+
+def test_a_bias_of_two_dimensions_is_quantized_so_that_any_runtime_can_read_it(tmp_path: Path) -> None:
+    """Not only one that fuses the scales away, as onnxruntime does with all its optimisations."""
+    model = mlp((64, 32))
+    model.graph.initializer.append(numpy_helper.from_array(random(9, 1, 32), "bias"))
+    model.graph.node[0].output[0] = "product"
+    model.graph.node.insert(1, helper.make_node("Add", ["product", "bias"], ["m0"], name="sum"))
+    examples = tmp_path / "calibration.npz"
+    np.savez(examples, x=random(3, 40, 64))
+    path, _ = built("int8-static", tmp_path, model, calibration=examples)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    x = random(5, 2, 64)
+    (plain,) = onnxruntime.InferenceSession(path, options).run(None, {"x": x})
+    assert np.allclose(plain, run_onnx(tmp_path / "model" / "model.onnx", x=x), atol=0.02)
 
 
 def test_examples_that_do_not_fit_show_both_signatures(tmp_path: Path) -> None:
