@@ -195,7 +195,7 @@ def _everything(tuned: Sequence[TensorChange], model: Model) -> str:
     told = "every tensor" if len(tuned) >= len(model.after) else f"{len(tuned):,} of {len(model.after):,} tensors"
     middle = _middle(tuned)
     if middle is None:
-        return f"retrained: {told} changed"
+        return f"{told} changed"
     word = "fine-tuned" if middle <= _SMALL else "retrained"
     return f"{word}: {told} changed, half of them by {_percent(middle)} of their norm or more{_low_rank(tuned)}"
 
