@@ -108,6 +108,28 @@ def test_comparisons_have_no_noise(tmp_path: Path, asked: JudgeRequest) -> None:
     assert [suspect.name for suspect in found.suspects] == ["product"]
 
 
+def test_the_module_around_a_node_is_tried_too(tmp_path: Path, asked: JudgeRequest) -> None:
+    """The quantizer keeps the loss inside a module, at a node without weights that no suspect names."""
+    paths = {f"layer[{number}]": name for number, name in enumerate(["net/norm/scale", "net/dense", "net/head/out"])}
+    builder, tried = Builder(tmp_path), []
+
+    def renamed(folder: Folder | Skipped) -> Folder:
+        assert isinstance(folder, Folder)
+        proto = onnx.load(folder.path / "model.onnx")
+        for node in proto.graph.node:
+            node.name = paths.get(node.name, node.name)
+        return write(folder.path, proto.SerializeToString())
+
+    def build(exclude: tuple[str, ...]) -> Folder | Skipped:
+        tried.append(exclude)
+        return renamed(builder(("layer[[]1]",) if any(e.startswith("net/norm/*") for e in exclude) else ()))
+
+    failing = replace(asked, candidate=renamed(asked.candidate), variants={"noisy": renamed(builder(()))})
+    found = find(failing, build)
+    assert found.passes
+    assert found.suggestion == ("net/norm/*",), tried
+
+
 def test_time_runs_out(tmp_path: Path, asked: JudgeRequest) -> None:
     builder = Builder(tmp_path)
     found = find(replace(asked, variants={"noisy": builder(())}), builder, seconds=-1.0)
