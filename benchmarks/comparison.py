@@ -32,8 +32,10 @@ from git_lepton.progress import Silent
 from git_lepton.store.source import FileSource
 from git_lepton.store.store import Store
 
-TENSORS = 128
+LENGTH = 4 << 20
 COLUMNS = 1024
+"""Elements of a tensor, and of a row of it."""
+
 MOVED = 1e-3
 FASTEST = 250
 MEMORY = 400
@@ -41,16 +43,16 @@ MEMORY = 400
 
 
 def pair(folder: Path, size: int) -> tuple[Path, Path]:
-    """Write the two models of `size` bytes."""
+    """Write the two models of `size` bytes, in whole tensors."""
     found = folder / "before.safetensors", folder / "after.safetensors"
-    length = size // TENSORS // 2
-    rows = [(f"layers.{n}.weight", "BF16", (length // COLUMNS, COLUMNS), 2 * length) for n in range(TENSORS)]
+    count = max(1, size // (2 * LENGTH))
+    rows = [(f"layers.{n}.weight", "BF16", (LENGTH // COLUMNS, COLUMNS), 2 * LENGTH) for n in range(count)]
 
     def tensors(moved: float) -> Iterator[bytes]:
-        for number in range(TENSORS):
+        for number in range(count):
             random = np.random.default_rng(number)
-            values = random.standard_normal(length, np.float32) * np.float32(0.02)
-            values += random.standard_normal(length, np.float32) * np.float32(moved)
+            values = random.standard_normal(LENGTH, np.float32) * np.float32(0.02)
+            values += random.standard_normal(LENGTH, np.float32) * np.float32(moved)
             yield (values.view("<u4") >> 16).astype("<u2").tobytes()
 
     for path, moved in zip(found, (0.0, MOVED), strict=True):
