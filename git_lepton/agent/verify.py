@@ -26,13 +26,12 @@ from git_lepton.release.channels import move_of
 from git_lepton.release.log import LogEntry
 from git_lepton.release.message import Move
 from git_lepton.release.signing import Trust, verify
-from git_lepton.release.tagobject import TagObject, parse_tag
+from git_lepton.release.tagobject import MAX_TAG, parse_tag
 from git_lepton.store.store import Store
 from git_lepton.values import Oid
 
 MAX_JUMP: Final = 1000
 """A number further ahead than this locks nobody out: a person has to reset the floor."""
-_MAX_TAG: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +88,14 @@ class Verifier:
         Raises:
             VerificationError: it must not be followed.
         """
+        if objects.size(oid) > MAX_TAG:
+            raise refused("malformed", f"the tag {self._name} has {objects.size(oid)} bytes")
         kind, content = objects.read(oid)
         if kind != "tag":
             if self._trust is None and kind == "commit":
                 return self._plain(oid, oid)
             raise refused("type", f"{self._name} is a {kind}, not an annotated tag")
-        tag = self._parsed(bytes(content))
+        tag = parse_tag(bytes(content))
         signer = verify(self._mirror.repo, oid, self._trust).principal if self._trust else ""
         move = move_of(tag, self._follow.model, self._follow.channel)
         if move is None:
@@ -140,7 +141,7 @@ class Verifier:
         content = repo.git("cat-file", "blob", f"{entry.commit}:tag").stdout
         oid = Oid(repo.git("hash-object", "-w", "-t", "tag", "--stdin", input=content).stdout.decode("ascii").strip())
         signer = verify(repo, oid, self._trust).principal if self._trust else ""
-        move = move_of(self._parsed(content), self._follow.model, self._follow.channel)
+        move = move_of(parse_tag(content), self._follow.model, self._follow.channel)
         if move is None or oid != entry.tag_oid:
             raise refused("log", f"the log of {self._name} has a tag that is none of its moves")
         return self._wanted(move, oid, signer)
@@ -148,11 +149,6 @@ class Verifier:
     @property
     def _name(self) -> str:
         return f"{self._follow.model}@{self._follow.channel}"
-
-    def _parsed(self, content: bytes) -> TagObject:
-        if len(content) > _MAX_TAG:
-            raise refused("malformed", f"the tag {self._name} has {len(content)} bytes")
-        return parse_tag(content)
 
     def _check_order(self, move: Move, oid: Oid, floor: Floor) -> None:
         if move.seq < floor.seq:

@@ -24,7 +24,7 @@ from git_lepton.release import message
 from git_lepton.release.log import LogEntry, read_entry
 from git_lepton.release.message import Move
 from git_lepton.release.names import LOGS, TAGS, Version, check_name
-from git_lepton.release.tagobject import TagObject, parse_tag
+from git_lepton.release.tagobject import MAX_TAG, TagObject, parse_tag
 from git_lepton.transfer.remotes import remote_names
 from git_lepton.values import Oid
 
@@ -189,6 +189,8 @@ def _read(repo: Repo, objects: ObjectReader, channel: Channel) -> Channel:
         if channel.deleted and last is not None and (last.move.model, last.move.channel) == name:
             flaw = f"its tag was deleted; its log ends with move {last.move.seq}"
             return replace(channel, tag_oid=last.tag_oid, tag=last.tag, flaw=flaw)
+        if objects.size(channel.tag_oid) > MAX_TAG:
+            return replace(channel, flaw=f"its tag has more than {MAX_TAG} bytes")
         kind, content = objects.read(channel.tag_oid)
         if kind == "tag":
             tag = parse_tag(bytes(content))

@@ -19,11 +19,10 @@ from git_lepton.git.objects import ObjectReader
 from git_lepton.git.repo import Repo
 from git_lepton.release import message
 from git_lepton.release.message import Move
-from git_lepton.release.tagobject import TagObject, parse_tag
+from git_lepton.release.tagobject import MAX_TAG, TagObject, parse_tag
 from git_lepton.values import Oid
 
 FILE: Final = b"tag"
-_MAX_TAG: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ def _read_one(repo: Repo, objects: ObjectReader, oid: Oid) -> tuple[LogEntry, Oi
         time = int(commit.committer.rsplit(" ", 2)[1])
     except (FrameError, ValueError, IndexError) as error:
         raise CorruptError(f"commit {oid} is none of a channel's log: {error}") from error
-    if (objects.size(entries[0].oid) or 0) > _MAX_TAG:
+    if objects.size(entries[0].oid) > MAX_TAG:
         raise CorruptError(f"commit {oid} is none of a channel's log: its tag is larger than any tag")
     content = bytes(objects.read(entries[0].oid)[1])
     tag = parse_tag(content)

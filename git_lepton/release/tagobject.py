@@ -13,6 +13,9 @@ from typing import Final
 from git_lepton.errors import VerificationError
 from git_lepton.values import Oid
 
+MAX_TAG: Final = 1 << 20
+"""Bytes of a tag that is read; whoever may push may make one of any size."""
+
 _HEAD: Final = re.compile(
     rb"object ([0-9a-f]{40}(?:[0-9a-f]{24})?)\ntype (commit|tag|tree|blob)\ntag ([^\n\0]+)\ntagger ([^\n\0]*)\n"
 )

@@ -25,8 +25,10 @@ from git_lepton.agent.journal import Journal
 from git_lepton.agent.reading import parse
 from git_lepton.agent.releases import _Capped
 from git_lepton.errors import CorruptError, UsageError
+from git_lepton.git.objects import open_reader
 from git_lepton.record.bundle import BundleFile
 from git_lepton.record.record import path_of, to_text
+from git_lepton.release.channels import mirrored, refresh
 from git_lepton.values import Hash, Oid
 from tests.agent.world import Recorder, World, files, one
 from tests.support import git, model_bytes
@@ -273,6 +275,16 @@ def test_a13_more_than_may_be_kept(serving: World, start: Start) -> None:
     still_old(serving, engine, seen, "size")
     held = git(serving.top / "state" / "mirror.git", "count-objects", "-v")
     assert int(held.split("size-pack: ")[1].split()[0]) < 40
+
+
+def test_a13_a_tag_larger_than_any_is_not_read(serving: World, start: Start) -> None:
+    engine, seen = start()
+    git(serving.top / "dev", "tag", "-f", "-a", "-F", "-", "digits@prod", data=b"why\n" * (1 << 19))
+    git(serving.top / "dev", "push", "-q", "-f", "origin", "digits@prod")
+    still_old(serving, engine, seen, "malformed")
+    refresh(serving.repo, "origin")
+    (channel,) = mirrored(serving.repo, open_reader(serving.repo), "origin")
+    assert "more than 1048576 bytes" in channel.flaw
 
 
 def test_a13_no_more_is_written_than_was_signed(tmp_path: Path) -> None:
