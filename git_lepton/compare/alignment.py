@@ -16,6 +16,7 @@ from typing import Final
 
 from git_lepton.compare.decoding import Decoder, Raw, decoder
 from git_lepton.compare.sides import FileSide, Piece
+from git_lepton.errors import CorruptError
 from git_lepton.store.manifest import TensorLine
 
 SPAN: Final = 524_288
@@ -76,7 +77,11 @@ class Alignment:
 def align(
     before: FileSide, line_before: TensorLine, after: FileSide, line_after: TensorLine
 ) -> tuple[Alignment | None, str]:
-    """Lay two tensors side by side: None, and why, when their elements do not correspond."""
+    """Lay two tensors side by side: None, and why, when their elements do not correspond.
+
+    Raises:
+        CorruptError: a tensor has fewer bytes than its shape asks for.
+    """
     decoders = decoder(line_before.dtype), decoder(line_after.dtype)
     for found, line in zip(decoders, (line_before, line_after), strict=True):
         if found is None:
@@ -90,13 +95,21 @@ def align(
     elements = math.prod(shape)
     if not elements:
         return None, "no elements to compare"
-    half_before = Half(before, line_before, before.pieces(line_before), decode_before)
-    half_after = Half(after, line_after, after.pieces(line_after), decode_after)
+    half_before = _half(before, line_before, decode_before)
+    half_after = _half(after, line_after, decode_after)
     if decode_before == decode_after:
         spans = tuple(_differing(half_before, half_after, elements))
     else:
         spans = tuple(Span(at, min(at + SPAN, elements), certain=True) for at in range(0, elements, SPAN))
     return Alignment(half_before, half_after, elements, shape, spans, note), note
+
+
+def _half(file: FileSide, line: TensorLine, decode: Decoder) -> Half:
+    pieces = file.pieces(line)
+    wanted, found = -(-math.prod(line.shape) * decode.bits // 8), pieces[-1].stop if pieces else 0
+    if found < wanted:
+        raise CorruptError(f"{file.path}: tensor {line.name} has {found} bytes, and its shape asks for {wanted}")
+    return Half(file, line, pieces, decode)
 
 
 def common(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[tuple[int, ...] | None, str]:

@@ -64,7 +64,7 @@ def measure(
 
     Raises:
         MissingError: a chunk is not here.
-        CorruptError: what is stored for a chunk is damaged.
+        CorruptError: what is stored for a chunk is damaged, or a tensor has fewer bytes than its shape asks for.
         ChangedError: a file on disk is another one by now.
     """
     tasks: dict[tuple[int, int], _Task] = {}

@@ -20,6 +20,7 @@ from git_lepton.compare import tally
 from git_lepton.compare.numbers import QUANTIZED, NumberOptions, measure
 from git_lepton.compare.sides import FileOnDisk, Side, StoredFile
 from git_lepton.compare.values import Moments, Numbers, TensorChange
+from git_lepton.errors import CorruptError
 from git_lepton.git.repo import discover
 from git_lepton.progress import Silent
 from git_lepton.store.source import BytesSource
@@ -279,6 +280,18 @@ def test_shapes_that_do_not_correspond() -> None:
         "shapes [4,6] and [4,5] do not correspond",
     )
     assert numbers(one("F32", b"", (0, 6)), one("F32", raw, (4, 6)))[0] is None
+
+
+@pytest.mark.parametrize("dtypes", [("F32", "F32"), ("F16", "F32"), ("I4", "F32")])
+def test_a_shape_that_asks_for_more_than_there_is(dtypes: tuple[str, str]) -> None:
+    """A manifest may say what it likes; nothing beyond the bytes is read."""
+    whole, short = (
+        MemoryFile({"t": (dtype, (99,), bytes([n]) * size)})
+        for n, (dtype, size) in enumerate(zip(dtypes, (99 * 4, 98 * 4), strict=True))
+    )
+    for sides in ((whole, short), (short, whole)):
+        with pytest.raises(CorruptError, match="has 392 bytes, and its shape asks for 396"):
+            numbers(*sides)
 
 
 def test_blocks_of_gguf_have_no_numbers() -> None:
