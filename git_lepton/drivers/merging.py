@@ -38,7 +38,8 @@ from git_lepton.drivers.unmerged import is_rebasing
 from git_lepton.errors import EXIT_OK, LeptonError, MissingError, UsageError
 from git_lepton.git.attributes import check_attr
 from git_lepton.git.repo import Repo
-from git_lepton.report.merging import WHILE_REBASING
+from git_lepton.report.merging import WHILE_REBASING, typed
+from git_lepton.report.table import safe
 from git_lepton.store.begun import BegunPack
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.store import Store
@@ -71,10 +72,10 @@ def run(repo: Repo, base: Path, ours: Path, theirs: Path, marker_size: int, path
     try:
         versions = [_read(place) for place in (base, ours, theirs)]
     except LeptonError as error:
-        say(f"{path}: one side is no manifest that can be read, so nothing is merged: {error.message}")
+        say(f"{safe(path)}: one side is no manifest that can be read, so nothing is merged: {error.message}")
         return CONFLICT
     if versions[1] is None or versions[2] is None:
-        say(f"{path}: one side is empty, so nothing is merged")
+        say(f"{safe(path)}: one side is empty, so nothing is merged")
         return CONFLICT
     three = Three(versions[0], versions[1], versions[2])
     with Store(repo) as store:
@@ -84,8 +85,8 @@ def run(repo: Repo, base: Path, ours: Path, theirs: Path, marker_size: int, path
             if inner and found.manifest is None and three.base is not None:
                 found = merge_stored(store, three, (MergeRule("*", BASE),), path)
         except MissingError as error:
-            say(f"CONFLICT ({path}): both sides changed it, and its weights cannot be had: {error.message}")
-            say("    once they can: git lepton resolve " + path)
+            say(f"CONFLICT ({safe(path)}): both sides changed it, and its weights cannot be had: {error.message}")
+            say(f"    once they can: git lepton resolve {typed(path)}")
             return CONFLICT
         if found.manifest is None:
             if not inner:
@@ -102,12 +103,12 @@ def run(repo: Repo, base: Path, ours: Path, theirs: Path, marker_size: int, path
 def explain(path: str, plan: Merge, say: Say) -> None:
     """Tell what is left to a person."""
     conflicts = list(plan.conflicts.items())
-    say(f"CONFLICT ({path}): {len(conflicts)} to decide; ours stays in place")
+    say(f"CONFLICT ({safe(path)}): {len(conflicts)} to decide; ours stays in place")
     for name, reason in conflicts[:_SHOWN]:
-        say(f"    {name}: {reason}")
+        say(f"    {safe(name)}: {safe(reason)}")
     if len(conflicts) > _SHOWN:
         say(f"    and {len(conflicts) - _SHOWN} more: git lepton status")
-    say(f"    to decide: git lepton resolve {path} --with {'|'.join(ways_out(plan))}")
+    say(f"    to decide: git lepton resolve {typed(path)} --with {'|'.join(ways_out(plan))}")
 
 
 def _read(place: Path) -> Manifest | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -28,6 +29,11 @@ _WORDS: Final = {
 }
 
 
+def typed(path: str) -> str:
+    """A path as it is typed in a shell."""
+    return shlex.quote(safe(path))
+
+
 def merged_text(path: str, plan: Merge) -> str:
     """One line: how many tensors came from where."""
     if not plan.decisions:
@@ -41,7 +47,7 @@ def left_text(path: str, conflicts: Mapping[str, str], *, most: int = _SHOWN) ->
     """What is left of one file, a line each."""
     listed = list(conflicts.items())
     lines = [f"{safe(path)} is in conflict, {len(listed)} to decide:"]
-    lines.append(table([(safe(name), reason) for name, reason in listed[:most]], indent=2))
+    lines.append(table([(safe(name), safe(reason)) for name, reason in listed[:most]], indent=2))
     if len(listed) > most:
         lines.append(f"  and {len(listed) - most} more")
     return "\n".join(lines)
@@ -50,11 +56,11 @@ def left_text(path: str, conflicts: Mapping[str, str], *, most: int = _SHOWN) ->
 def conflict_text(path: str, conflicts: Mapping[str, str], ways: Sequence[str]) -> str:
     """What is left of one file, a line each, and what to type; `ways` are strategies that help."""
     if WHOLE in conflicts:
-        keeps, removes = f"git add {safe(path)}", f"git rm {safe(path)}"
+        keeps, removes = f"git add {typed(path)}", f"git rm {typed(path)}"
         return f"{safe(path)} is in conflict: {conflicts[WHOLE]}\n  {keeps} keeps what is there, {removes} removes it"
     if not conflicts:
-        return f"{safe(path)} is in conflict, and nothing of it is left to decide:\n  git lepton resolve {safe(path)}"
-    return f"{left_text(path, conflicts)}\n  git lepton resolve {safe(path)} --with {'|'.join(ways)}"
+        return f"{safe(path)} is in conflict, and nothing of it is left to decide:\n  git lepton resolve {typed(path)}"
+    return f"{left_text(path, conflicts)}\n  git lepton resolve {typed(path)} --with {'|'.join(ways)}"
 
 
 def merge_fields(path: str, plan: Merge, blake3: str | None) -> dict[str, Any]:

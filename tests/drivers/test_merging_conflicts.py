@@ -191,3 +191,15 @@ def test_lepton_toml_may_be_in_conflict_too(work: Work) -> None:
     work.write("lepton.toml", b'[merge]\n"*" = "theirs"\n')
     assert lepton(work, "resolve", NAME).returncode == 0
     assert work.read(NAME) == model(l2=6)
+
+
+def test_names_cannot_disturb_a_terminal(work: Work) -> None:
+    prepared(work)
+    for name, seed in (("theirs", 1), ("ours", 2)):
+        data = safetensors_bytes({"w\x1b[2J": ("F32", [8], weights(seed, 8))})
+        plant(work, name, "main", **{"my model": data})
+    work.git("checkout", "-q", "ours")
+    told = work.run("merge", "theirs").stderr + lepton(work, "status").stdout
+    assert told.count(b"w\\x1b[2J") == 2
+    assert b"\x1b" not in told
+    assert told.count(b"git lepton resolve 'my model.safetensors' --with") == 2
