@@ -5,6 +5,7 @@
     other known elements      zstd                  delta, likewise
     opaque                    zstd                  zstd
     any that saves < 3 %      stored
+    less than 128 bytes       stored
 
 What was encoded is decoded and compared, or hashed, before `encode` returns. Both run on any number of threads; the
 heavy calls release the interpreter lock.
@@ -39,6 +40,10 @@ _SAMPLE_ELEMENTS: Final = 4096
 
 _TRIAL_BYTES: Final = 128 << 10
 """Bytes from a chunk's middle on which the two ways to use zstd compete: one zstd block."""
+
+
+_LEAST: Final = 128
+"""Chunks of fewer bytes are stored as they are: the frame's header and git's object cost more than they could save."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,8 @@ def worth_delta(raw: Buffer, dtype: str, base: Base) -> bool:
 
 
 def _best(raw: memoryview, dtype: str, base: Base | None) -> _Body:
+    if len(raw) < _LEAST:
+        return _Body(STORED, data=raw)
     limit = None if base is None else _delta_limit(raw, dtype, base)
     if limit is not None:
         body = _by_planes(raw, dtype, base)

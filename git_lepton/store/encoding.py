@@ -31,6 +31,9 @@ from git_lepton.values import Hash, Oid
 _IN_FLIGHT: Final = 3
 """Chunks in work for each thread; each holds its raw bytes and its encoded form."""
 
+_SMALL: Final = 16 << 10
+"""Chunks of fewer bytes are encoded at once: threads would fight for the interpreter longer than they work."""
+
 
 @dataclass(slots=True)
 class Shelf:
@@ -152,8 +155,7 @@ class ChunkEncoder:
     ) -> None:
         running: deque[Future[StoredChunk]] = deque()
 
-        def collect() -> None:
-            chunk = running.popleft().result()
+        def collect(chunk: StoredChunk) -> None:
             done[chunk.raw_hash] = chunk
             self._progress.advance(chunk.raw_length)
 
@@ -162,11 +164,14 @@ class ChunkEncoder:
             bases = options.get(stream.hash, ()) if choice is None else ((choice.base,) if choice.base else ())
             if choice is None:
                 choice = choices.setdefault(stream.hash, _Choice())
+            if stream.chunk_lengths[number] < _SMALL:
+                collect(self._encode(stream, number, offset, bases, choice))
+                continue
             running.append(pool.submit(self._encode, stream, number, offset, bases, choice))
             if len(running) >= THREADS * _IN_FLIGHT:
-                collect()
+                collect(running.popleft().result())
         while running:
-            collect()
+            collect(running.popleft().result())
 
     def encode_chunk(
         self,

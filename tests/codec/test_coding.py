@@ -321,11 +321,13 @@ def test_golden_frames() -> None:
     chunk = random.Random(2).randbytes(12)
     digest = blake3(chunk).digest()
     assert join(encode(chunk, "BF16")) == b"LEPT\1\0\x0b\0" + b"\x0c\0\0\0" + digest + chunk
-    zeros = bytes(64)
     table = bytes.fromhex("04" + "0201000000" * 4)
-    assert (
-        join(encode(zeros, "F32")) == b"LEPT\1\2\x0c\0" + b"\x40\0\0\0" + blake3(zeros).digest() + table + b"\0\0\0\0"
-    )
+    for length in (64, 128):
+        zeros = bytes(length)
+        header = b"LEPT\1\2\x0c\0" + length.to_bytes(4, "little") + blake3(zeros).digest()
+        assert decode(header + table + b"\0\0\0\0") == zeros
+    assert join(encode(zeros, "F32")) == header + table + b"\0\0\0\0"
+    assert encode(bytes(127), "F32").codec == STORED
     half = random.Random(3).randbytes(400)
     middle = bytes.fromhex("02" + "0201000000" * 2) + b"\x80\x80"
     header = b"LEPT\1\3\x0b\x0b" + b"\x90\1\0\0" + blake3(half).digest() + blake3(half).digest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def conversation(stream: bytes, *, take: Callable[[Received], None]) -> None:
     reading, writing = os.pipe()
 
     def write() -> None:
-        with os.fdopen(writing, "wb") as out:
+        with suppress(BrokenPipeError), os.fdopen(writing, "wb") as out:
             out.write(stream)
 
     threading.Thread(target=write, daemon=True).start()
