@@ -125,7 +125,8 @@ def test_pull_tells_a_remote_from_paths(
     assert clone.work_tree is not None
     monkeypatch.chdir(clone.work_tree)
     manifest = history[2].to_bytes()
-    for words in (["models"], [PATH], ["."], [f"./{PATH}"], ["origin", "models"], ["origin"], [str(remote), "--", PATH]):
+    sources: list[list[str]] = [["models"], [PATH], ["."], [f"./{PATH}"], ["origin", "models"], ["origin"]]
+    for words in (*sources, [str(remote), "--", PATH]):
         Path(PATH).write_bytes(manifest)
         assert lepton("pull", *words).out == "1 weight file written, 192 KiB\n", words
     unknown = lepton("pull", "orign")
