@@ -139,7 +139,15 @@ def owner_is_dead(token: str) -> bool:
         return True
     except (PermissionError, OverflowError):
         return False
-    return False
+    return _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether nothing is left of a process but its number, which its parent has not asked for yet (proc(5))."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] == b"Z"
+    except OSError:
+        return False  # gone just now, or no Linux
 
 
 def owned_name(suffix: str = "") -> str:

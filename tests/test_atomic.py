@@ -80,6 +80,16 @@ def test_owner_tokens() -> None:
         assert not atomic.owner_is_dead(f"{dead_token().split(' ')[0]} {host} {boot}1")
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux")
+def test_a_process_that_nobody_waited_for_is_dead() -> None:
+    _, host, boot = atomic.owner_token().split()
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert not atomic.owner_is_dead(f"{process.pid} {host} {boot}")
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert atomic.owner_is_dead(f"{process.pid} {host} {boot}")
+
+
 def test_clean_owned_takes_only_what_the_dead_left(tmp_path: Path) -> None:
     mine = tmp_path / atomic.owned_name(".pack-part")
     theirs = tmp_path / (dead_token().replace(" ", "~") + "~0123456789ab.part")
