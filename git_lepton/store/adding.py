@@ -9,13 +9,12 @@ from typing import Final
 from blake3 import blake3
 
 from git_lepton import formats
-from git_lepton.codec.chunking import CONTENT_MIN, chunk_lengths
 from git_lepton.errors import ChangedError, FrameError, RaceLostError
 from git_lepton.git.objectid import parse_commit
 from git_lepton.git.packfile import PackWriter
 from git_lepton.store.assemble import StoredChunk, StoredStream, assemble
 from git_lepton.store.bases import BaseStream, find_bases
-from git_lepton.store.begun import BegunPack, live_shelf
+from git_lepton.store.begun import BegunPack, expected_objects, live_shelf
 from git_lepton.store.catalog import Catalog
 from git_lepton.store.early import EarlyEncoder
 from git_lepton.store.encoding import ChunkEncoder, Shelf
@@ -46,7 +45,7 @@ def early_encoder(catalog: Catalog, layout: Layout, path: str, candidates: Seque
         return None
     here = [c for c in candidates if catalog.has(c.blake3)]
     waiting = find_bases(layout.tensors, range(len(layout.tensors)), here)
-    objects = None if waiting else _expected_objects(layout)
+    objects = None if waiting else expected_objects(layout, range(len(layout.tensors)))
     catalog.progress.start(f"storing {path}", layout.size)
     return EarlyEncoder(catalog.repo, catalog.lookup, catalog.progress, waiting=waiting, objects=objects)
 
@@ -169,16 +168,14 @@ class _Attempt:
 
     def run(self) -> None:
         catalog = self.catalog
-        begun = self.begun.take() if self.begun else None
-        shelf = begun.shelf if begun else live_shelf(catalog)
+        shelf = (self.begun and self.begun.shelf) or live_shelf(catalog)
         streams = {s.hash: s for s in self.found.tensors}
         reused = self._reuse_streams(shelf, [*streams])
         fresh = [s for s in (self.found.other, *streams.values()) if s is self.found.other or s.hash not in reused]
         known = self._reuse_chunks(shelf, fresh)
         options = self._options(streams.keys() - reused.keys())
-        early, encoded = self.found.early.take() if self.found.early else (None, {})
-        if begun:
-            early, encoded = begun.pack, begun.chunks
+        ahead = self.begun or self.found.early
+        early, encoded = ahead.take() if ahead else (None, {})
         with early or PackWriter(catalog.repo, objects=None if options else _count_objects(fresh, known)) as pack:
             encoder = ChunkEncoder(self.source, pack, shelf, catalog.chunks, catalog.progress)
             chunks = encoder.encode_streams(fresh, known | encoded, options)
@@ -250,15 +247,6 @@ class _Attempt:
             _, data = self.catalog.objects.read(shelf.wraps[version])
             parents.append(parse_commit(bytes(data)).parents[0])
         return tuple(dict.fromkeys(parents))
-
-
-def _expected_objects(layout: Layout) -> int | None:
-    """`_count_objects` before the survey: right if all is new and nothing repeats; None where cuts are not known."""
-    tensors = [chunk_lengths(t.dtype, t.stop - t.start) for t in layout.tensors if t.stop > t.start]
-    other = sum(length for _, length in gaps(layout))
-    if other > CONTENT_MIN:
-        return None
-    return object_count(sum(map(len, tensors)) + (other > 0), len(tensors) + (other > 0), tensors=bool(tensors))
 
 
 def _count_objects(fresh: Sequence[SurveyedStream], known: Mapping[Hash, StoredChunk]) -> int:

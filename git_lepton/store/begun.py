@@ -8,7 +8,6 @@ over, with the versions that it relies upon, when the whole is stored; else the 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from threading import Lock
 
 from blake3 import blake3
@@ -41,19 +40,24 @@ def live_shelf(catalog: Catalog) -> Shelf:
     return Shelf(load)
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """What is encoded already.
+def expected_objects(layout: Layout, numbers: Collection[int], *, bases: int = 0) -> int | None:
+    """How many objects a pack will have if what is encoded into it is new and nothing repeats.
 
-    Attributes:
-        pack: where; the owner's to finish or abandon.
-        chunks: by their hash.
-        shelf: the versions that deltas among them rely upon.
+    Args:
+        layout: of the file.
+        numbers: of the tensors that are encoded.
+        bases: how many tensors of other versions only deltas need.
+
+    Returns:
+        The count, or None where the cuts are not known yet.
     """
-
-    pack: PackWriter
-    chunks: dict[Hash, StoredChunk]
-    shelf: Shelf
+    places = [place for place in map(layout.tensors.__getitem__, numbers) if place.stop > place.start]
+    chunks = sum(len(chunk_lengths(place.dtype, place.stop - place.start)) for place in places)
+    other = sum(length for _, length in gaps(layout))
+    if other > CONTENT_MIN:
+        return None
+    folders = len(places) + (other > 0) + bases
+    return object_count(chunks + (other > 0), folders, tensors=bool(places), bases=bases > 0)
 
 
 class BegunPack(Closing):
@@ -88,6 +92,11 @@ class BegunPack(Closing):
         self._seen: set[Hash] = set()
         self._chunks: dict[Hash, StoredChunk] = {}
         self._lock = Lock()
+
+    @property
+    def shelf(self) -> Shelf | None:
+        """The versions that deltas in the pack rely upon; None when there is nothing to take."""
+        return self._shelf if self._pack is not None else None
 
     @property
     def size(self) -> int:
@@ -127,25 +136,22 @@ class BegunPack(Closing):
         return self._encoder
 
     def _expected_objects(self) -> int | None:
-        """How many objects the pack will have if all chunks are new, and deltas where they can be: right as a rule."""
-        places = [self._layout.tensors[at] for at in self._numbers]
-        lengths = [chunk_lengths(place.dtype, place.stop - place.start) for place in places]
+        """Right as a rule: all chunks are new, and deltas where they can be; what is beside tensors is looked up."""
         bases = {options[0].stream for options in self._options.values()}
-        runs = list(gaps(self._layout))
-        if sum(length for _, length in runs) > CONTENT_MIN:
+        count = expected_objects(self._layout, self._numbers, bases=len(bases))
+        if count is None:
             return None
         other = blake3()
-        for start, length in runs:
+        for start, length in gaps(self._layout):
             data = memoryview(bytearray(length))
             self._source.read_into(start, data)
             other.update(data)
-        chunks = sum(map(len, lengths)) + (not self._lookup.chunks([Hash(other.hexdigest())]))
-        return object_count(chunks, len(lengths) + 1 + len(bases), tensors=True, bases=bool(bases))
+        return count - len(self._lookup.chunks([Hash(other.hexdigest())]))
 
-    def take(self) -> Begun | None:
-        """What is encoded, which is the caller's from now on; None when there is nothing, or the second time."""
-        pack, self._pack = self._pack, None
-        return None if pack is None else Begun(pack, self._chunks, self._shelf)
+    def take(self) -> tuple[PackWriter | None, dict[Hash, StoredChunk]]:
+        """The pack, the caller's from now on, and its chunks; nothing when there is none, or the second time."""
+        pack, chunks, self._pack, self._chunks = self._pack, self._chunks, None, {}
+        return pack, chunks
 
     def close(self) -> None:
         """Give up what was not taken."""

@@ -166,5 +166,5 @@ def test_what_nobody_takes_goes(store: Store) -> None:
 def test_nothing_begun_is_nothing_taken(store: Store) -> None:
     source = BytesSource(model())
     with BegunPack(store, source, adding.lay_out(store, source, "m.safetensors", ()), [], []) as begun:
-        assert begun.take() is None
+        assert begun.take() == (None, {})
         assert begun.size == 0
