@@ -105,4 +105,4 @@ def _parts(count: int, dtype: str, base: Base | None) -> Iterator[tuple[slice, E
         if base is None or known is None:
             yield part, None
         else:
-            yield part, delta.predict(known[part], base.dtype, dtype, min(part.stop, count) - part.start)
+            yield part, delta.predict(known[part], base.dtype, dtype, part.stop - part.start)

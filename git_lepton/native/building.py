@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 SOURCES: Final = ("merging.c", "pipe.c", "planes.c", "tally.c")
+FILE: Final = "_kernels.so"
+"""What is made, beside the sources; `library` looks for it."""
 FLAGS: Final = (
     *("-std=c11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra"),
     "-ffp-contract=off",  # a product is rounded before it is added to, on every machine
@@ -67,7 +69,7 @@ def _compilers() -> Iterator[list[str]]:
 def main() -> int:
     """Compile in place."""
     try:
-        compile_kernels(Path(__file__).with_name("_kernels.so"))
+        compile_kernels(Path(__file__).with_name(FILE))
     except BuildError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -13,7 +13,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-LIBRARY = "git_lepton/native/_kernels.so"
+HERE = "git_lepton/native"
 
 
 class KernelsHook(BuildHookInterface[Any]):
@@ -24,15 +24,16 @@ class KernelsHook(BuildHookInterface[Any]):
         wanted = os.environ.get("GIT_LEPTON_NATIVE", "")
         if self.target_name != "wheel" or wanted == "0":
             return
-        building = runpy.run_path(str(Path(self.root, "git_lepton/native/building.py")))
+        building = runpy.run_path(str(Path(self.root, HERE, "building.py")))
+        library = f"{HERE}/{building['FILE']}"
         try:
-            building["compile_kernels"](Path(self.root, LIBRARY))
+            building["compile_kernels"](Path(self.root, library))
         except (building["BuildError"], OSError) as error:
             if wanted == "1":
                 raise
             self.app.display_warning(f"git-lepton goes without its compiled kernels, which is slower: {error}")
             return
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["artifacts"].append(LIBRARY)
+        build_data["artifacts"].append(library)
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform}"

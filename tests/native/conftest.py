@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from git_lepton.native.building import BuildError, compile_kernels
+from git_lepton.native.building import FILE, BuildError, compile_kernels
 from git_lepton.native.library import load
 from git_lepton.native.planes import PlaneKernels
 
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    path: Path = tmp_path_factory.mktemp("kernels") / "_kernels.so"
+    path: Path = tmp_path_factory.mktemp("kernels") / FILE
     try:
         compile_kernels(path)
     except BuildError as error:

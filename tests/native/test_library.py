@@ -49,6 +49,10 @@ def test_the_versions_agree() -> None:
     assert f"#define LEPTON_VERSION {library.VERSION}\n" in header
 
 
+def test_what_is_made_is_what_is_looked_for() -> None:
+    assert building.FILE == library.FILE
+
+
 def test_all_sources_are_compiled() -> None:
     assert {path.name for path in Path(building.__file__).parent.glob("*.c")} == set(building.SOURCES)
 
