@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "I32": 4, "U8": 1, "I8": 1, "BOOL": 1}
@@ -74,6 +75,16 @@ def clean_environment(home: Path) -> dict[str, str]:
         "GIT_COMMITTER_NAME": "A U Thor",
         "GIT_COMMITTER_EMAIL": "author@example.com",
     }
+
+
+def enter_environment(patch: pytest.MonkeyPatch, home: Path, programs: Path) -> None:
+    """Make a clean environment that of this process, with `programs` first on PATH; `home` is made."""
+    home.mkdir()
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        patch.delenv(name)
+    for name, value in clean_environment(home).items():
+        patch.setenv(name, value)
+    patch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
 
 
 def git(folder: Path, *args: str, env: Mapping[str, str] | None = None, check: bool = True, data: bytes = b"") -> str:

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from git_lepton.record.record import parse
-from tests.support import clean_environment, git
+from tests.support import enter_environment, git
 
 FOLDER = Path(__file__).parents[2] / "examples" / "magika"
 FETCHED = "GIT_LEPTON_MAGIKA"
@@ -45,13 +45,7 @@ def test_the_list_is_whole() -> None:
 def test_five_releases_and_a_step_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = Path(os.environ.get(FETCHED, tmp_path / "fetched"))
     load("fetch").fetch(fetched)
-    home = tmp_path / "home"
-    home.mkdir()
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    for name, value in clean_environment(home).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    enter_environment(monkeypatch, tmp_path / "home", Path(sys.executable).parent)
     work = tmp_path / "work"
     assert load("history").play(fetched, work) == [0, 0, 0, 0, 0, 1]
     found = []

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.support import clean_environment
+from tests.support import enter_environment
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "merging" / "two_tasks.py"
 
 
 def test_a_merge_keeps_both_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_program: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    for name, value in clean_environment(home).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{quick_program.parent}:{os.environ['PATH']}")
+    enter_environment(monkeypatch, tmp_path / "home", quick_program.parent)
     spec = importlib.util.spec_from_file_location("two_tasks", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
