@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.table import Row, clock, heading
 from benchmarks.timing import Sample, interleave, run
 from git_lepton.demo import digits
+from git_lepton.demo.gating import RULES
 from git_lepton.demo.stage import Stage
 from git_lepton.gate.arrays import write
 
@@ -37,18 +38,6 @@ IMPORTS: Final = "import numpy, onnxruntime"
 MODEL: Final = "digits.onnx"
 NOISE: Final = 1e-4
 AGE: Final = 24 * 3600.0
-RULES: Final = """[model.digits]
-main = "digits.onnx"
-variants = {recipes}
-
-[[model.digits.gate]]
-name = "accuracy"
-data = "test.npz"
-metric = "accuracy"
-min = 0.9
-max_drop = 0.02
-variants = {{ int8 = {{ max_drop = 0.02, min_agreement = 0.95 }} }}
-"""
 
 
 class Committer:
@@ -60,7 +49,7 @@ class Committer:
         stage.prepare()
         stage.quietly("git", "lepton", "init")
         stage.quietly("git", "lepton", "track", "*.onnx", "*.npz")
-        rules = RULES.format(recipes=json.dumps(recipes))
+        rules = RULES.replace('["int8"]', json.dumps(recipes))
         (stage.work / "lepton.toml").write_text(rules if recipes else rules.replace("variants = { int8", "# { int8"))
         pixels, labels = images.test
         with (stage.work / "test.npz").open("wb") as out:
