@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Thousands of programs start here: without its cache each would compile the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell that starts a job in the background has it ignore ^C, and so would every program that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
