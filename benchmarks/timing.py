@@ -4,10 +4,10 @@ Time is that of the command a user types, with everything it starts, from `wait4
 so that a slow minute of the machine hits both, and medians are compared. Dirty pages are written out before each run,
 so that nobody pays for what the one before left behind.
 
-Memory is sampled from /proc every 20 ms over all processes of the command's session: RssAnon + RssShmem summed (pages
-that only this command needs), and the largest VmHWM of a single process (which also counts mapped files). `ru_maxrss`
-is not used: a child inherits the mark of the process that started it. Disk is what the files of a folder occupy,
-sampled every 100 ms.
+Memory is sampled from /proc every 20 ms over all processes of the command's session, and of sessions that these begin:
+RssAnon + RssShmem summed (pages that only this command needs), and the largest VmHWM of a single process (which also
+counts mapped files). `ru_maxrss` is not used: a child inherits the mark of the process that started it. Disk is what
+the files of a folder occupy, sampled every 100 ms.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from typing import Final
 MEMORY_SECONDS: Final = 0.02
 DISK_SECONDS: Final = 0.1
 BLOCK: Final = 512
+_PARENT_FIELD: Final = 1
 _SESSION_FIELD: Final = 3
-"""Index of the session among the fields of /proc/PID/stat behind the name."""
+"""Indices of parent and session among the fields of /proc/PID/stat behind the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +129,18 @@ class Watch:
 
     def _sample(self, session: int, over: threading.Event) -> None:
         foreign: set[int] = set()
+        sessions = {session}
         period = DISK_SECONDS if self.folder else MEMORY_SECONDS
         while True:
             if self.folder:
                 self.disk = max(self.disk, occupied(self.folder))
             else:
-                self._sample_memory(session, foreign)
+                self._sample_memory(sessions, foreign)
             if over.wait(period):
                 return
 
-    def _sample_memory(self, session: int, foreign: set[int]) -> None:
-        seen = {str(pid): found for pid in _members(session, foreign) if (found := _status(pid))}
+    def _sample_memory(self, sessions: set[int], foreign: set[int]) -> None:
+        seen = {str(pid): found for pid in _members(sessions, foreign) if (found := _status(pid))}
         total = 0
         for found in seen.values():
             parent = seen.get(found["PPid"])
@@ -154,21 +156,27 @@ def _nothing() -> Iterator[None]:
     yield
 
 
-def _members(session: int, foreign: set[int]) -> list[int]:
-    """The processes of a session; `foreign` remembers those of others, so that each is looked at once."""
-    found = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - names only, 50 times a second
-        if not entry.isdecimal() or (pid := int(entry)) in foreign:
+def _members(sessions: set[int], foreign: set[int]) -> list[int]:
+    """The processes of some sessions, to which those of their children are added.
+
+    `foreign` remembers the processes of others, so that each is looked at once.
+    """
+    found = set()
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):  # noqa: PTH208 - names only
+        if pid in foreign:
             continue
         try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(stat.rpartition(")")[2].split()[_SESSION_FIELD]) == session:
-            found.append(pid)
+        session = int(fields[_SESSION_FIELD])
+        if int(fields[_PARENT_FIELD]) in found:
+            sessions.add(session)
+        if session in sessions:
+            found.add(pid)
         else:
             foreign.add(pid)
-    return found
+    return sorted(found)
 
 
 def _status(pid: int) -> dict[str, str] | None:

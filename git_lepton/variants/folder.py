@@ -60,18 +60,27 @@ def beside(name: str, other: str) -> str:
     return str(PurePosixPath(name).parent / other)
 
 
-def mapped(model: ModelFolder, names: Sequence[str]) -> list[tuple[memoryview, Layout]]:
-    """Safetensors files of the model, mapped into memory as long as something refers to them, with their tensors.
+def whole(path: Path) -> memoryview:
+    """A file, mapped into memory as long as something refers to it.
 
     Raises:
-        Unsuitable: one of them is malformed.
+        Unsuitable: it is empty.
+    """
+    with path.open("rb") as stream:
+        if not stream.seek(0, 2):
+            raise Unsuitable(f"{path.name} is empty")
+        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def mapped(model: ModelFolder, names: Sequence[str]) -> list[tuple[memoryview, Layout]]:
+    """Safetensors files of the model, mapped into memory, with their tensors.
+
+    Raises:
+        Unsuitable: one of them is malformed or empty.
     """
     sources = []
     for name in names:
-        with (model.path / name).open("rb") as stream:
-            if not stream.seek(0, 2):
-                raise Unsuitable(f"{name} is empty")
-            data = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        data = whole(model.path / name)
         try:
             sources.append((data, safetensors.parse(data)))
         except FormatError as error:

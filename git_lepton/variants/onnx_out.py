@@ -18,6 +18,7 @@ from git_lepton.errors import FormatError
 from git_lepton.formats import external_references
 from git_lepton.variants import folder, graph, numerics, quantizers
 from git_lepton.variants.onnx_errors import tensor_errors
+from git_lepton.variants.skeleton import Skeleton
 from git_lepton.variants.values import ModelFolder, Outcome, Unsuitable
 
 SUFFIX: Final = ".onnx"
@@ -77,7 +78,7 @@ def _copy(model: ModelFolder, name: str, target: Path) -> tuple[set[str], bool]:
     source = model.path / name
     shutil.copyfile(source, target / source.name)
     try:
-        references = external_references(memoryview(source.read_bytes()))
+        references = external_references(folder.whole(source))
     except FormatError as error:
         raise Unsuitable(f"{name}: {error.message}") from error
     data_files: set[str] = set()
@@ -122,11 +123,9 @@ def _step(
 
 def names(model: ModelFolder) -> set[str]:
     """Names of all nodes and weights, those that `exclude` can match."""
-    import onnx
-
     found = set()
     for name in folder.with_suffix(model, SUFFIX):
-        proto = onnx.load(str(model.path / name), load_external_data=False)
+        proto = Skeleton(model.path / name).model()
         found |= {node.name for scope in graph.scopes(proto) for node in scope.nodes}
         found |= {weight.name for weight in graph.weights(proto)}
     return found
@@ -135,9 +134,10 @@ def names(model: ModelFolder) -> set[str]:
 def _excluded(source: Path, exclude: Sequence[str]) -> list[str]:
     import onnx
 
-    model = onnx.load(str(source), load_external_data=False)
-    names, changed = graph.excluded_nodes(model, exclude)
+    names, changed = graph.excluded_nodes(Skeleton(source).model(), exclude)
     if changed:
+        model = onnx.load(str(source), load_external_data=False)
+        names, _ = graph.excluded_nodes(model, exclude)
         source.write_bytes(model.SerializeToString(deterministic=True))
     return names
 
