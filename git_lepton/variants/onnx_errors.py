@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from git_lepton.variants import graph
+from git_lepton.variants.hollow import Hollow
 from git_lepton.variants.numerics import Distance
-from git_lepton.variants.skeleton import Skeleton
 from git_lepton.variants.values import TensorError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _TRANSPOSED: Final = ("", "_Transposed")
 
 def tensor_errors(before: Path, after: Path) -> list[TensorError]:
     """Every float weight of one dimension or more whose type or numbers changed, in the order of the original."""
-    old, new = Skeleton(before), Skeleton(after)
+    old, new = Hollow(before), Hollow(after)
     made = _Made(new)
     errors = []
     for weight in graph.weights(old.model()):
@@ -51,9 +51,9 @@ def _numbers(array: Array) -> Array:
 class _Made:
     """What a tool made: weights by name, and the integer attributes of the node that reads each quantized one."""
 
-    def __init__(self, skeleton: Skeleton) -> None:
-        model = skeleton.model()
-        self._array = skeleton.array
+    def __init__(self, hollow: Hollow) -> None:
+        model = hollow.model()
+        self._array = hollow.array
         self._attributes = _attributes(model)
         self.protos: Mapping[str, Any] = {weight.name: weight.proto for weight in graph.weights(model)}
 

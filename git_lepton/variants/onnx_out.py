@@ -17,8 +17,8 @@ from git_lepton.config.recipes import Step
 from git_lepton.errors import FormatError
 from git_lepton.formats import external_references
 from git_lepton.variants import folder, graph, numerics, quantizers
+from git_lepton.variants.hollow import Hollow
 from git_lepton.variants.onnx_errors import tensor_errors
-from git_lepton.variants.skeleton import Skeleton
 from git_lepton.variants.values import ModelFolder, Outcome, Unsuitable
 
 SUFFIX: Final = ".onnx"
@@ -125,7 +125,7 @@ def names(model: ModelFolder) -> set[str]:
     """Names of all nodes and weights, those that `exclude` can match."""
     found = set()
     for name in folder.with_suffix(model, SUFFIX):
-        proto = Skeleton(model.path / name).model()
+        proto = Hollow(model.path / name).model()
         found |= {node.name for scope in graph.scopes(proto) for node in scope.nodes}
         found |= {weight.name for weight in graph.weights(proto)}
     return found
@@ -134,7 +134,7 @@ def names(model: ModelFolder) -> set[str]:
 def _excluded(source: Path, exclude: Sequence[str]) -> list[str]:
     import onnx
 
-    names, changed = graph.excluded_nodes(Skeleton(source).model(), exclude)
+    names, changed = graph.excluded_nodes(Hollow(source).model(), exclude)
     if changed:
         model = onnx.load(str(source), load_external_data=False)
         names, _ = graph.excluded_nodes(model, exclude)

@@ -19,7 +19,7 @@ from typing import Any, Final
 from git_lepton.config.recipes import Step
 from git_lepton.variants import graph
 from git_lepton.variants.calibration import Batches
-from git_lepton.variants.skeleton import Skeleton
+from git_lepton.variants.hollow import Hollow
 from git_lepton.variants.values import Unsuitable
 
 INT4_BLOCK: Final = 32
@@ -99,19 +99,19 @@ def hollow_int8(source: Path, target: Path, excluded: Sequence[str]) -> None:
     """What `dynamic_int8` tries first. May raise anything."""
     import onnx
 
-    skeleton = Skeleton(source)
-    hollow = target.with_name(f"skeleton-{target.name}")
-    hollow.write_bytes(skeleton.encoded())
-    with _handing_out(skeleton):
-        _dynamic_int8(hollow, target, excluded, external=False)
-    hollow.unlink()
+    hollow = Hollow(source)
+    skeleton = target.with_name(f"skeleton-{target.name}")
+    skeleton.write_bytes(hollow.encoded)
+    with _handing_out(hollow):
+        _dynamic_int8(skeleton, target, excluded, external=False)
+    skeleton.unlink()
     model = onnx.load(str(target))
-    skeleton.fill(model)
+    hollow.fill(model)
     save(model, target, external=False)
 
 
 @contextmanager
-def _handing_out(skeleton: Skeleton) -> Iterator[None]:
+def _handing_out(hollow: Hollow) -> Iterator[None]:
     """Give onnxruntime's tools the numbers of hollow tensors, and let them round large ones piece by piece."""
     import numpy as np
     from onnx import numpy_helper
@@ -120,7 +120,7 @@ def _handing_out(skeleton: Skeleton) -> Iterator[None]:
     to_array, round_all = numpy_helper.to_array, quant_utils.quantize_nparray
 
     def array(tensor: Any, *rest: Any, **options: Any) -> Any:
-        return skeleton.array(tensor) if skeleton.is_hollow(tensor) else to_array(tensor, *rest, **options)
+        return hollow.array(tensor) if hollow.is_hollow(tensor) else to_array(tensor, *rest, **options)
 
     def round_pieces(kind: Any, values: Any, scale: Any, zero_point: Any, *rest: Any, **options: Any) -> Any:
         if values.ndim != 1 or np.size(scale) != 1 or np.size(zero_point) != 1:
