@@ -130,13 +130,14 @@ def _build(data: Data, rule: GateRule, models: Mapping[str, Folder], count: int)
         path = onnx_model.find(folder.path, folder.main)
         if path is None:
             raise UsageError(f"{folder.main} is no ONNX file: a golden file needs one")
-        model = onnx_model.Model(path)
+        model = onnx_model.Model(path, frugal=True)
         output = model.output(rule.output)
         found["judged"] = np.array(output)
         for source in model.sources(few, rule.inputs):
             values = source.values.astype(str) if source.values.dtype.kind == "O" else source.values
             found.setdefault(f"{_INPUT}{source.slot.name}", values)
         found[f"{_OUTPUT}{variant}"] = _answers(model, few, rule.inputs, output)
+        del model  # before the next one is loaded
     stream = io.BytesIO()
     arrays.write(stream, found)
     return stream.getvalue()

@@ -8,12 +8,15 @@ each example is fed whole with every call: an initial state, a sampling rate. Nu
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from git_lepton.errors import FormatError, UsageError
+from git_lepton.formats import skeleton
 from git_lepton.gate.data import Data
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ _SMALL_BATCH: Final = 32
 _MAX_ANSWERS: Final = 1 << 30  # bytes
 _SMALL_BYTES: Final = 8 << 10
 _QUIET: Final = 4
+_LARGE: Final = 8 << 20  # bytes
+_BESIDE: Final = "session.model_external_initializers_file_folder_path"
 _TYPES: Final[Mapping[str, str]] = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -74,20 +79,18 @@ def find(folder: Path, main: str) -> Path | None:
 class Model:
     """A loaded model. `path` must lie beside its external data.
 
+    Args:
+        path: the file, which must stay as it is.
+        frugal: answers are all that is wanted: large weights stay in the file, and no memory is planned for more calls.
+            Otherwise it is loaded as a server would.
+
     Raises:
         FormatError: onnxruntime cannot load it.
     """
 
-    def __init__(self, path: Path) -> None:
-        import onnxruntime
-
-        onnxruntime.set_default_logger_severity(_QUIET)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _QUIET
+    def __init__(self, path: Path, *, frugal: bool = False) -> None:
         try:
-            self.session: InferenceSession = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self.session: InferenceSession = _frugal_session(path) if frugal else _session(str(path))
         except Exception as error:  # onnxruntime's own exceptions have no common base
             raise _load_error(path, error) from error
         self.path = path
@@ -214,6 +217,29 @@ class Model:
             f"{data.name} does not fit the model: {reason}. The model takes {slots}; the data has {data.signature}",
             hint='name the arrays in the gate: inputs = { model_input = "array" }',
         )
+
+
+def _frugal_session(path: Path) -> InferenceSession:
+    """A large model by its skeleton, from which the runtime maps the weights of the file into memory."""
+    if path.suffix == ".onnx" and path.stat().st_size >= _LARGE:
+        with suppress(Exception), path.open("rb") as stream:  # what is wrong with the model, the other way tells
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
+                encoded = skeleton.cut(view, path.name).encoded
+            return _session(encoded, beside=path.parent)
+    return _session(str(path))
+
+
+def _session(model: str | bytes, *, beside: Path | None = None) -> InferenceSession:
+    """A session for a path, or for a serialized model with its external data in a folder."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(_QUIET)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _QUIET
+    if beside is not None:
+        options.enable_mem_pattern = False  # what the first call needed would be allocated once more for the others
+        options.add_session_config_entry(_BESIDE, str(beside))
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _fits(declared: Sequence[int | str | None], shape: Sequence[int]) -> bool:

@@ -101,7 +101,7 @@ class Worker:
             )
         if self._model is None or self._model[0] != path:
             self._model = None  # the one before goes first: two would need twice the memory
-            self._model = path, onnx_model.Model(path)
+            self._model = path, onnx_model.Model(path, frugal=True)
         return self._model[1]
 
     def _load_data(self, path: Path, rule: GateRule) -> Data:

@@ -249,3 +249,38 @@ def test_the_main_file(tmp_path: Path) -> None:
     assert onnx_model.find(tmp_path / "m", "model.safetensors") is None
     (tmp_path / "m/more.onnx").write_bytes(b"")
     assert onnx_model.find(tmp_path / "m", ".") is None
+
+
+def test_a_large_model_is_mapped_and_answers_the_same(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["words", "x"], ["found"]), helper.make_node("MatMul", ["found", "w"], ["y"])],
+        "words",
+        [info("x", TensorProto.INT64, ["n"])],
+        [info("y", TensorProto.FLOAT, ["n", 300])],
+        [
+            numpy_helper.from_array(RANDOM.normal(size=shape).astype("float32"), name)
+            for name, shape in (("words", (10_000, 250)), ("w", (250, 300)))
+        ],
+    )
+    path = save(tmp_path / "m", graph).path / "model.onnx"
+    x = RANDOM.integers(0, 10_000, 40)
+    whole, frugal = onnx_model.Model(path), onnx_model.Model(path, frugal=True)
+    assert np.array_equal(whole.call({"x": x}, "y"), frugal.call({"x": x}, "y"))
+    assert [entry.name for entry in path.parent.iterdir()] == ["model.onnx"]
+    if (maps := Path("/proc/self/maps")).exists():
+        assert str(path) in maps.read_text()
+
+
+def test_a_large_model_that_is_broken_says_what_any_other_says(tmp_path: Path) -> None:
+    folder = linear(tmp_path / "m", np.zeros((1500, 1500), "float32"))
+    path = folder.path / folder.main
+    model = onnx.load(str(path))
+    model.graph.node[0].op_type = "Unheard"
+    for content in (path.read_bytes()[:-5], model.SerializeToString()):
+        path.write_bytes(content)
+        told = []
+        for frugal in (False, True):
+            with pytest.raises(LeptonError) as caught:
+                onnx_model.Model(path, frugal=frugal)
+            told.append(str(caught.value))
+        assert told[0] == told[1]
