@@ -11,7 +11,7 @@ whose values nobody reads while shapes are inferred. Anything else stays as it i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,10 +40,15 @@ Piece = bytes | memoryview
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """What is left of a model: a serialized ModelProto, and the offsets of the payloads that were left out."""
+    """What is left of a model.
+
+    Attributes:
+        encoded: a serialized ModelProto.
+        payloads: how many bytes were left out, by their offset in the file.
+    """
 
     encoded: bytes
-    offsets: frozenset[int]
+    payloads: Mapping[int, int]
 
 
 def cut(data: memoryview, location: str | None = None) -> Skeleton:
@@ -58,7 +63,7 @@ def cut(data: memoryview, location: str | None = None) -> Skeleton:
     """
     cutter = _Cutter(data, location)
     encoded = b"".join(cutter.model())
-    return Skeleton(encoded, frozenset(cutter.offsets))
+    return Skeleton(encoded, cutter.payloads)
 
 
 class _Cutter:
@@ -68,7 +73,7 @@ class _Cutter:
         self._data = data
         self._location = location
         self._read = Reader(data, FORMAT)
-        self.offsets: list[int] = []
+        self.payloads: dict[int, int] = {}
 
     def model(self) -> Iterator[Piece]:
         at = 0
@@ -115,7 +120,7 @@ class _Cutter:
         size = payload.stop - payload.start
         if size < MIN_CUT or size != math.prod(dims) * _SIZES[dtype]:
             return None
-        self.offsets.append(payload.start)
+        self.payloads[payload.start] = size
         return [*kept, *self._reference(payload.start, size)]
 
     def _reference(self, offset: int, size: int) -> Iterator[Piece]:

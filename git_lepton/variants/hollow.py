@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from git_lepton.errors import FormatError
 from git_lepton.formats import skeleton
@@ -17,6 +17,9 @@ from git_lepton.variants.values import Unsuitable
 
 if TYPE_CHECKING:
     from git_lepton.variants.numerics import Array
+
+_TURNED: Final = "T"
+"""Follows the offset in the mark of a weight that is to be read transposed."""
 
 
 class Hollow:
@@ -37,7 +40,8 @@ class Hollow:
         except FormatError as error:
             raise Unsuitable(f"{path.name}: {error.message}") from error
         self.encoded = made.encoded
-        self._offsets = {str(offset) for offset in made.offsets}
+        self._payloads = made.payloads
+        self._places = {str(offset): offset for offset in made.payloads}
 
     def model(self) -> Any:
         """The skeleton as a ModelProto; weights in other files stay there."""
@@ -53,14 +57,30 @@ class Hollow:
         if not self.is_hollow(proto):
             whole: Array = numpy_helper.to_array(proto, str(self._folder))
             return whole
-        dtype = helper.tensor_dtype_to_np_dtype(proto.data_type)
-        offset = int(proto.external_data[0].value)
-        return np.frombuffer(self._data, dtype, math.prod(proto.dims), offset).reshape(proto.dims)
+        dtype, place = helper.tensor_dtype_to_np_dtype(proto.data_type), proto.external_data[0].value
+        values = np.frombuffer(self._data, dtype, math.prod(proto.dims), self._places[place])
+        return values.reshape(proto.dims[::-1]).T if place.endswith(_TURNED) else values.reshape(proto.dims)
 
     def is_hollow(self, proto: Any) -> bool:
         """Whether the payload of a TensorProto was left out here."""
         entries = proto.external_data
-        return len(entries) == 1 and entries[0].key == skeleton.MARK and entries[0].value in self._offsets
+        return len(entries) == 1 and entries[0].key == skeleton.MARK and entries[0].value in self._places
+
+    def transposed(self, values: Any) -> Any | None:
+        """A hollow TensorProto without a name for numbers that are a weight of the file transposed; None for others."""
+        import numpy as np
+        from onnx import TensorProto, helper
+
+        if not isinstance(values, np.ndarray) or not values.T.flags.c_contiguous:
+            return None
+        offset = values.ctypes.data - np.frombuffer(self._data, np.uint8).ctypes.data
+        if self._payloads.get(offset) != values.nbytes:
+            return None
+        place = f"{offset}{_TURNED}"
+        self._places[place] = offset
+        proto = TensorProto(data_type=helper.np_dtype_to_tensor_dtype(values.dtype), dims=values.shape)
+        proto.external_data.add(key=skeleton.MARK, value=place)
+        return proto
 
     def fill(self, model: Any) -> None:
         """Put the payloads back into what a tool made of the skeleton, as onnx does that reads them from other files.

@@ -117,10 +117,18 @@ def _handing_out(hollow: Hollow) -> Iterator[None]:
     from onnx import numpy_helper
     from onnxruntime.quantization import quant_utils
 
-    to_array, round_all = numpy_helper.to_array, quant_utils.quantize_nparray
+    to_array, from_array = numpy_helper.to_array, numpy_helper.from_array
+    round_all = quant_utils.quantize_nparray
 
     def array(tensor: Any, *rest: Any, **options: Any) -> Any:
         return hollow.array(tensor) if hollow.is_hollow(tensor) else to_array(tensor, *rest, **options)
+
+    def tensor(values: Any, name: str | None = None) -> Any:
+        if (proto := hollow.transposed(values)) is None:
+            return from_array(values, name)
+        if name is not None:
+            proto.name = name
+        return proto
 
     def round_pieces(kind: Any, values: Any, scale: Any, zero_point: Any, *rest: Any, **options: Any) -> Any:
         if values.ndim != 1 or np.size(scale) != 1 or np.size(zero_point) != 1:
@@ -133,11 +141,13 @@ def _handing_out(hollow: Hollow) -> Iterator[None]:
             rounded[at : at + _PIECE] = round_all(kind, piece, scale, zero_point, *rest, **options)
         return rounded
 
-    numpy_helper.to_array, quant_utils.quantize_nparray = array, round_pieces
+    numpy_helper.to_array, numpy_helper.from_array = array, tensor
+    quant_utils.quantize_nparray = round_pieces
     try:
         yield
     finally:
-        numpy_helper.to_array, quant_utils.quantize_nparray = to_array, round_all
+        numpy_helper.to_array, numpy_helper.from_array = to_array, from_array
+        quant_utils.quantize_nparray = round_all
 
 
 def _dynamic_int8(source: Path, target: Path, excluded: Sequence[str], *, external: bool) -> None:

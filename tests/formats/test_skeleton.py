@@ -34,10 +34,10 @@ def test_only_large_float_and_byte_initializers_are_cut() -> None:
     large = [tensor(dtype, MIN_CUT, dtype) for dtype in ("f4", "f2", "f8", "i1", "u1")]
     data = model(*kept, listed, wrong, *large, producer_name="p")
     made = cut(memoryview(data))
-    assert [data[offset : offset + 8] for offset in sorted(made.offsets)] == [t.raw_data[:8] for t in large]
+    assert [data[offset : offset + 8] for offset in made.payloads] == [t.raw_data[:8] for t in large]
     left = onnx.ModelProto.FromString(made.encoded)
     assert [t.name for t in left.graph.initializer if not t.external_data] == ["small", "shape", "listed", "wrong"]
-    for proto, offset in zip(left.graph.initializer[4:], sorted(made.offsets), strict=True):
+    for proto, offset in zip(left.graph.initializer[4:], made.payloads, strict=True):
         assert not proto.HasField("raw_data")
         assert proto.data_location == TensorProto.DEFAULT
         assert [(entry.key, entry.value) for entry in proto.external_data] == [("lepton-offset", str(offset))]
@@ -71,7 +71,7 @@ def test_damage_is_told_or_harmless(data: st.DataObject) -> None:
     except FormatError:
         return
     assert len(made.encoded) <= len(whole) + 100
-    assert all(offset + MIN_CUT <= len(damaged) for offset in made.offsets)
+    assert all(offset + size <= len(damaged) for offset, size in made.payloads.items())
 
 
 def test_a_message_that_ends_early_is_refused() -> None:

@@ -75,11 +75,24 @@ def test_int8_of_a_skeleton_has_the_bytes_that_the_tool_makes_of_the_whole(tmp_p
     from onnxruntime.quantization import quantize_dynamic
 
     source = encoder(tmp_path / "m.onnx")
-    for excluded in ([], ["product"]):
+    for excluded in ([], ["product", "gemm_MatMul"]):
         quantizers.hollow_int8(source, tmp_path / "ours.onnx", excluded)
         quantize_dynamic(source, tmp_path / "theirs.onnx", nodes_to_exclude=excluded)
         assert (tmp_path / "ours.onnx").read_bytes() == (tmp_path / "theirs.onnx").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"m.onnx", "ours.onnx", "theirs.onnx"}
+
+
+def test_a_weight_may_be_transposed_without_being_read(tmp_path: Path) -> None:
+    hollow = Hollow(encoder(tmp_path / "m.onnx"))
+    found = weights(hollow.model())
+    for name in ("turned", "half"):
+        values = hollow.array(found[name])
+        proto = hollow.transposed(values.T)
+        assert proto is not None
+        assert not proto.HasField("raw_data")
+        assert np.array_equal(hollow.array(proto), values.T)
+    for other in (values, values[1:].T, values.T.copy(), values.T[:, :5], np.float32(1)):
+        assert hollow.transposed(other) is None
 
 
 def test_a_weight_that_a_tool_lost_is_noticed(tmp_path: Path) -> None:
