@@ -63,17 +63,3 @@ def test_lengths_around_blocks(native: PlaneKernels, width: int, count: int, flo
             plane[count - 1] ^= 0x80
             assert not native.holds([plane[:count] for plane in found], None, elements, floats=floats)
             plane[count - 1] ^= 0x80
-
-
-@given(st.binary(min_size=1, max_size=300), st.integers(0, 255))
-@settings(deadline=None, max_examples=100)
-def test_sparse(native: PlaneKernels, data: bytes, common: int) -> None:
-    plane = np.frombuffer(data + bytes([common]) * len(data), np.uint8)
-    bitmap, rest = np.empty(-(-plane.size // 8), np.uint8), np.empty(plane.size, np.uint8)
-    rest = rest[: native.sparse_split(plane, common, bitmap, rest)]
-    assert bitmap.tolist() == np.packbits(plane != common, bitorder="little").tolist()
-    assert rest.tolist() == plane[plane != common].tolist()
-    assert native.ones(bitmap) == rest.size
-    out = np.empty_like(plane)
-    native.sparse_join(bitmap, rest, common, out)
-    assert out.tolist() == plane.tolist()
