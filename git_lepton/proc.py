@@ -33,8 +33,9 @@ Argument = str | bytes | Path
 Environment = Mapping[str, str | None]
 """Variables laid over our own environment; None removes one."""
 
-FRUGAL: Environment = {"MALLOC_TRIM_THRESHOLD_": "1000000"}
-"""For a command that holds one large thing after another: glibc gives memory back at once; others ignore it."""
+FRUGAL: Environment = {"MALLOC_TRIM_THRESHOLD_": "4000000", "MALLOC_MMAP_THRESHOLD_": "1000000"}
+"""For a command that holds one large thing after another: glibc gives those back at once, and keeps what a loop over
+arrays of some 100 kB needs again and again. Other allocators ignore it."""
 
 _STDERR_TAIL = 64 * 1024
 _NOT_FOUND = 127

@@ -25,7 +25,7 @@ from git_lepton.variants.values import Unsuitable
 INT4_BLOCK: Final = 32
 """Inputs that share a scale and a zero point. Finer than onnxruntime's 128: small models lose much at 4 bits."""
 
-_PIECE: Final = 1 << 18  # numbers that are rounded at a time
+_PIECE: Final = 1 << 16  # numbers that are rounded at a time
 _CPU: Final = ["CPUExecutionProvider"]
 _UNTYPED: Final = "Unable to find data type for weight_name"
 _AMBIGUOUS: Final = "truth value of an array"
