@@ -41,6 +41,7 @@ from git_lepton.errors import ChangedError, RaceLostError, UsageError
 from git_lepton.git.objectid import Buffer, hash_object
 from git_lepton.git.packindex import PackedObject, encode_index
 from git_lepton.git.repo import Repo
+from git_lepton.native.stored import kernels
 from git_lepton.values import Oid
 
 TYPES: Final = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
@@ -50,8 +51,13 @@ STORED_BLOCK: Final = 65535
 ZLIB_STORED_HEADER: Final = b"\x78\x01"
 
 _HEADER: Final = struct.Struct(">4sII")
+_BLOCK_HEAD: Final = struct.Struct("<BHH")
+_CHECK: Final = 4
 _READ: Final = 4 << 20
-_IOV_MAX: Final = 1000
+_LARGE: Final = 128 << 10
+"""From this size on, laying out is worth letting other threads have the interpreter."""
+_KEPT: Final = 4 << 20
+"""Largest scratch that a thread keeps: several chunks of weights."""
 _FLUSH_EVERY: Final = 64 << 20
 _PUBLISH_TRIES: Final = 3
 _PACK_MODE: Final = 0o444
@@ -68,34 +74,60 @@ def encode_object_header(number: int, size: int) -> bytes:
     return bytes(result)
 
 
-def store_zlib(parts: Sequence[Buffer]) -> list[Buffer]:
-    """The zlib stream of stored blocks whose content is `parts` after one another, as pieces that copy nothing.
+def stored_length(size: int) -> int:
+    """Bytes of the zlib stream of stored blocks that has `size` bytes of content."""
+    return len(ZLIB_STORED_HEADER) + size + _BLOCK_HEAD.size * max(1, -(-size // STORED_BLOCK)) + _CHECK
 
-    Every block but the last is full, so that the place of each byte is known from the length alone. A block that
-    crosses from one part to the next consists of several pieces.
+
+def store_zlib(parts: Sequence[Buffer], out: memoryview) -> None:
+    """Fill `out` with the zlib stream of stored blocks whose content is `parts` after one another.
+
+    Every block but the last is full, so that the place of each byte is known from the length alone.
     """
-    views = [memoryview(part).cast("B") for part in parts if memoryview(part).nbytes]
-    left = sum(view.nbytes for view in views)
-    pieces: list[Buffer] = [ZLIB_STORED_HEADER]
-    check, room = 1, 0
-    if not views:
-        pieces.append(_block_header(0, final=True))
+    views = [memoryview(part).cast("B") for part in parts]
+    check = 1
     for view in views:
         check = zlib_ng.adler32(view, check)
-        position = 0
-        while position < view.nbytes:
-            if room == 0:
+    begin, end = len(ZLIB_STORED_HEADER), len(out) - _CHECK
+    out[:begin], out[end:] = ZLIB_STORED_HEADER, check.to_bytes(_CHECK)
+    native = kernels() if len(out) >= _LARGE else None
+    (native.store if native else _store_blocks)(views, out[begin:end])
+
+
+def _store_blocks(views: Sequence[memoryview], out: memoryview) -> None:
+    """Fill `out` with stored blocks, as the kernel does."""
+    left = sum(map(len, views))
+    at = room = 0
+    if not left:
+        _BLOCK_HEAD.pack_into(out, 0, True, 0, STORED_BLOCK)
+    for view in views:
+        done = 0
+        while done < len(view):
+            if not room:
                 room = min(left, STORED_BLOCK)
-                pieces.append(_block_header(room, final=room == left))
-            taken = min(room, view.nbytes - position)
-            pieces.append(view[position : position + taken])
-            position, room, left = position + taken, room - taken, left - taken
-    pieces.append(check.to_bytes(4))
-    return pieces
+                _BLOCK_HEAD.pack_into(out, at, room == left, room, room ^ 0xFFFF)
+                at += _BLOCK_HEAD.size
+            taken = min(room, len(view) - done)
+            out[at : at + taken] = view[done : done + taken]
+            at, done, room, left = at + taken, done + taken, room - taken, left - taken
 
 
-def _block_header(length: int, *, final: bool) -> bytes:
-    return struct.pack("<BHH", final, length, length ^ 0xFFFF)
+class _Scratch(threading.local):
+    """Memory in which a thread lays out one object after another."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def take(self, size: int) -> memoryview:
+        """`size` bytes of any content, until the next call on this thread."""
+        if size > _KEPT:
+            return memoryview(bytearray(size))
+        if len(self._held) < size:
+            self._held = bytearray(min(size + size // 4, _KEPT))  # the next one is mostly of about the same size
+        return memoryview(self._held)[:size]
+
+
+_SCRATCH: Final = _Scratch()
 
 
 def temporary_folder(repo: Repo) -> Path:
@@ -201,10 +233,8 @@ class PackWriter:
         oid = hash_object(kind, parts, self._repo.object_format)
         if oid in self._entries:
             return oid
-        pieces = [encode_object_header(TYPES[kind], size), *(_deflate(parts) if compress else store_zlib(parts))]
-        length, check = 0, 0
-        for piece in pieces:
-            length, check = length + len(piece), zlib_ng.crc32(piece, check)
+        content = _deflated(kind, size, parts) if compress else _stored(kind, size, parts)
+        length, check = len(content), zlib_ng.crc32(content)
         with self._lock:
             if not self._open:
                 raise UsageError("an object was added to a pack that is finished")
@@ -214,10 +244,9 @@ class PackWriter:
             self._entries[oid] = PackedObject(bytes.fromhex(oid), check, offset)
             self._early.grown(offset)
             if self._trailer is not None:
-                for piece in pieces:
-                    self._trailer.update(piece)
+                self._trailer.update(content)
         try:
-            _pwrite_all(self._fd, pieces, offset)
+            _pwrite_all(self._fd, content, offset)
         except BaseException:
             self._torn = True
             raise
@@ -237,7 +266,7 @@ class PackWriter:
         index_path = self._folder / atomic.owned_name(".index-part")  # gc deletes an .idx whose pack it cannot see
         try:
             digest = self._digest()
-            _pwrite_all(self._fd, [digest], self._size)
+            _pwrite_all(self._fd, digest, self._size)
             os.fchmod(self._fd, _PACK_MODE)
             atomic.fsync_file(self._fd)
             index = encode_index(list(self._entries.values()), digest, self._repo.object_format)
@@ -371,20 +400,25 @@ class PendingPack:
             self.abandon()
 
 
-def _deflate(parts: Sequence[Buffer]) -> list[Buffer]:
+def _stored(kind: str, size: int, parts: Sequence[Buffer]) -> memoryview:
+    """An object as it lies in a pack, in scratch: one piece costs each hash one turn of the interpreter lock."""
+    header = encode_object_header(TYPES[kind], size)
+    content = _SCRATCH.take(len(header) + stored_length(size))
+    content[: len(header)] = header
+    store_zlib(parts, content[len(header) :])
+    return content
+
+
+def _deflated(kind: str, size: int, parts: Sequence[Buffer]) -> bytes:
     packer = zlib.compressobj(6)
-    return [*(packer.compress(part) for part in parts), packer.flush()]
+    return b"".join([encode_object_header(TYPES[kind], size), *map(packer.compress, parts), packer.flush()])
 
 
-def _pwrite_all(fd: int, pieces: Sequence[Buffer], offset: int) -> None:
-    waiting = [memoryview(piece) for piece in pieces if len(piece)]
-    end = offset + sum(map(len, waiting))
-    while (written := os.pwritev(fd, waiting[:_IOV_MAX], offset)) < end - offset:
-        offset += written
-        while written >= len(waiting[0]):
-            written -= len(waiting.pop(0))
-        if written:
-            waiting[0] = waiting[0][written:]
+def _pwrite_all(fd: int, data: Buffer, offset: int) -> None:
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(fd, left, offset)
+        left, offset = left[written:], offset + written
 
 
 def _hash_file(fd: int, size: int, algo: str) -> bytes:

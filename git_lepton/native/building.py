@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-SOURCES: Final = ("merging.c", "pipe.c", "planes.c", "sparse.c", "tally.c")
+SOURCES: Final = ("merging.c", "pipe.c", "planes.c", "sparse.c", "stored.c", "tally.c")
 FILE: Final = "_kernels.so"
 """What is made, beside the sources; `library` looks for it."""
 FLAGS: Final = (

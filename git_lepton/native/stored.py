@@ -1,0 +1,42 @@
+"""Objects of a pack in stored blocks, laid out without the interpreter lock: the kernel of stored.c."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+from git_lepton.native.library import address, declared, library
+
+if TYPE_CHECKING:
+    import ctypes
+
+
+class StoredKernels:
+    """The function of stored.c."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        """Declare the functions of a library that was loaded."""
+        import ctypes
+
+        pointer, size = ctypes.c_void_p, ctypes.c_size_t
+        pointers, sizes = ctypes.POINTER(pointer), ctypes.POINTER(size)
+        self._store = declared(library.lepton_store, None, pointers, sizes, size, pointer)
+        self._pointer, self._size = pointer, size
+
+    def store(self, parts: Sequence[memoryview], out: memoryview) -> None:
+        """Fill `out` with stored blocks of the bytes of `parts`; it has exactly the room that they need."""
+        import numpy as np
+
+        arrays = [np.frombuffer(memory, np.uint8) for memory in (*parts, out) if memory]
+        count = len(arrays) - 1
+        pointers = (self._pointer * count)(*map(address, arrays[:-1]))
+        sizes = (self._size * count)(*(array.size for array in arrays[:-1]))
+        self._store(pointers, sizes, count, address(arrays[-1]))
+
+
+@cache
+def kernels() -> StoredKernels | None:
+    """These functions, or None where nothing was compiled."""
+    found = library()
+    return None if found is None else StoredKernels(found)
