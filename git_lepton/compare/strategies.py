@@ -49,8 +49,10 @@ _BITS: Final = 63
 """Of a float64 without its sign."""
 _COLLECT: Final = 1 << 20
 """So many candidates for a threshold are collected; more of them are told apart by further bits first."""
-_SAMPLE: Final = 1 << 16
+_SAMPLE: Final = 1 << 15
 """Elements, at least, by which a threshold is guessed, if there are so many."""
+_DEVIATIONS: Final = 5
+"""Standard deviations of a rank in a sample between which the wanted one is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,22 +318,18 @@ def _windows(tensor: TensorBlocks, keep: int) -> list[tuple[int, int]]:
     # Odd, so that it has no common measure with the rows.
     step = tensor.elements * len(looked) // tensor.blocks // _SAMPLE | 1
 
-    def sample(number: int) -> tuple[Magnitudes, Magnitudes]:
+    def sample(number: int) -> list[Magnitudes]:
         block = tensor.load(number)
         assert block.base is not None
         base, ours, theirs = (np.ascontiguousarray(side[::step]) for side in (block.base, block.ours, block.theirs))
-        parts = [
-            tuple(map(np.copy, part)) for part in arithmetic.magnitudes(tensor.dtype, Block(0, base, ours, theirs))
-        ]
-        one, other = (np.concatenate(side) for side in zip(*parts, strict=True))
-        return one, other
+        found = arithmetic.window(tensor.dtype, Block(0, base, ours, theirs), [(0, ALL - 1)] * 2)
+        return [bits for _, bits in found]
 
     found = in_order(sample, looked, tensor.pool)
     windows = []
     for bits in map(np.concatenate, zip(*found, strict=True)):
         share = keep / tensor.elements
-        # Six standard deviations of a rank in a sample.
-        place, margin = bits.size * (1 - share), 6 * math.sqrt(bits.size * share * (1 - share)) + 1
+        place, margin = bits.size * (1 - share), _DEVIATIONS * math.sqrt(bits.size * share * (1 - share)) + 1
         low, high = (min(max(int(place + shift), 0), bits.size - 1) for shift in (-margin, margin))
         bits.sort()
         windows.append((int(bits[low]), int(bits[high])))

@@ -46,6 +46,19 @@ LEPTON_INLINE uint16_t to_f16(double x)
     return (uint16_t)(x != x ? 0x7E00 : found | sign);
 }
 
+/* Rounds by way of floats, unless one of these is NaN, or a midpoint that its double is not: then it returns 0. */
+LEPTON_INLINE int rounded_bf16(const double *restrict x, size_t n, u16 *restrict codes)
+{
+    uint32_t doubtful = 0;
+    for (size_t i = 0; i < n; i++) {
+        float near = (float)x[i];
+        uint32_t bits = bits_of(near), inexact = near != x[i];
+        doubtful |= ((bits & 0xFFFF) == 0x8000 ? inexact : 0) | ((bits & 0x7FFFFFFF) > 0x7F800000);
+        codes[i] = (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+    }
+    return !doubtful;
+}
+
 static LEPTON_CLONES void put(unsigned kind, const double *restrict x, size_t at, size_t n, void *codes)
 {
     u16 *restrict halves = (u16 *)codes + at;
@@ -53,6 +66,8 @@ static LEPTON_CLONES void put(unsigned kind, const double *restrict x, size_t at
     u64 *restrict longs = (u64 *)codes + at;
     switch (kind) {
     case BF16:
+        if (rounded_bf16(x, n, halves))
+            break;
         for (size_t i = 0; i < n; i++)
             halves[i] = to_bf16(x[i]);
         break;
@@ -128,6 +143,18 @@ LEPTON_API LEPTON_CLONES void lepton_merge_products(unsigned kind, const void *o
     memcpy(sums + 2 * LANES, &right, sizeof right);
 }
 
+/* 64 flags of a byte each, as bits. */
+LEPTON_INLINE uint64_t gathered(const uint8_t *flags)
+{
+    uint64_t bits = 0;
+    for (int k = 0; k < 8; k++) {
+        uint64_t eight;
+        memcpy(&eight, flags + 8 * k, sizeof eight);
+        bits |= eight * 0x0102040810204080 >> 56 << 8 * k;
+    }
+    return bits;
+}
+
 /* Of the changes of both sides, how many are larger than `most`, and into `found` those that are not, nor smaller than
  * `least`; `counts` gets both numbers of ours, then of theirs. */
 LEPTON_API LEPTON_CLONES void lepton_merge_window(unsigned kind, const void *base, const void *ours, const void *theirs,
@@ -137,7 +164,8 @@ LEPTON_API LEPTON_CLONES void lepton_merge_window(unsigned kind, const void *bas
     double b[BLOCK], x[BLOCK];
     int64_t sizes[BLOCK];
     uint8_t inside[BLOCK];
-    uint64_t above[2] = {0, 0}, held[2] = {0, 0};
+    uint64_t above[2] = {0, 0};
+    int64_t *ends[2] = {found[0], found[1]};
     EACH_BLOCK(0, count)
     {
         take(kind, base, at, n, b);
@@ -145,6 +173,7 @@ LEPTON_API LEPTON_CLONES void lepton_merge_window(unsigned kind, const void *bas
         for (int side = 0; side < 2; side++) {
             const int64_t low = least[side], high = most[side];
             uint64_t beyond = 0;
+            int64_t *end = ends[side];
             take(kind, side ? theirs : ours, at, n, x);
             for (size_t i = 0; i < n; i++) {
                 sizes[i] = magnitude(x[i] - b[i]);
@@ -152,14 +181,14 @@ LEPTON_API LEPTON_CLONES void lepton_merge_window(unsigned kind, const void *bas
                 inside[i] = (sizes[i] >= low) & (sizes[i] <= high);
             }
             above[side] += beyond;
-            for (size_t i = 0; i < BLOCK; i += 8) {
-                uint64_t flags;
-                for (memcpy(&flags, inside + i, 8); flags; flags &= flags - 1)
-                    found[side][held[side]++] = sizes[i + (size_t)__builtin_ctzll(flags) / 8];
-            }
+            for (size_t i = 0; i < BLOCK; i += 64)
+                for (uint64_t bits = gathered(inside + i); bits; bits &= bits - 1)
+                    *end++ = sizes[i + (size_t)__builtin_ctzll(bits)];
+            ends[side] = end;
         }
     }
-    counts[0] = above[0], counts[1] = held[0], counts[2] = above[1], counts[3] = held[1];
+    for (int side = 0; side < 2; side++)
+        counts[2 * side] = above[side], counts[2 * side + 1] = (uint64_t)(ends[side] - found[side]);
 }
 
 /* How the change of a side is thinned out before signs are elected. */
@@ -204,12 +233,18 @@ static LEPTON_CLONES void draw(uint64_t (*state)[STREAMS], size_t n, uint64_t *r
  * how many may still come. */
 static LEPTON_CLONES void trim(double *restrict x, const double *restrict b, size_t n, int64_t least, uint64_t *equal)
 {
-    if (*equal == 0 || *equal == ALL) {
+    uint64_t all = 0;
+    if (*equal && *equal != ALL) {
+        for (size_t i = 0; i < n; i++)
+            all += magnitude(x[i] - b[i]) == least;
+    }
+    if (all <= *equal) {
         int64_t below = *equal ? least - 1 : least;
         for (size_t i = 0; i < n; i++) {
             double change = x[i] - b[i];
             x[i] = magnitude(change) > below ? change : 0;
         }
+        *equal -= all;
         return;
     }
     for (size_t i = 0; i < n; i++) {
