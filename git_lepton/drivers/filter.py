@@ -143,6 +143,7 @@ class _Session:
 
     def _clean(self, command: Command, events: Iterator[Received]) -> None:
         content = self.cleaner.intake(command.pathname)
+        self.pipe.expect(content)
         try:
             for piece in _content(events):
                 content.feed(piece)
@@ -154,6 +155,7 @@ class _Session:
             else:
                 self._send([text] if text else ())
         finally:
+            self.pipe.expect(None)
             content.close()
 
     def _smudge(self, command: Command, events: Iterator[Received]) -> None:

@@ -5,7 +5,8 @@ they pass; as long as they agree there is nothing to spool, and the file itself 
 difference (`stash`, `add -p`, `hash-object --path`, a file being written) starts a spool: an unlinked file with the
 part that agreed, copied from the work tree, and everything after it. The bytes of the pipe are the truth: their hash is
 taken here, and the store refuses a source that does not have it. Blocks of a large file that agree go through the
-store's surveyor on their way, in a second thread, so that storing the file does not begin by reading it again.
+store's surveyor on their way, in a second thread, so that storing the file does not begin by reading it again; who
+reads the pipe may compare them itself, into the surveyor's memory (`expected`, `agreed`).
 
 Text that begins like a manifest is kept in memory instead. A full disk must not stop the reading, since git sends the
 whole file before it listens: the error is kept for the end.
@@ -24,7 +25,7 @@ from typing import BinaryIO, Final
 from blake3 import blake3
 
 from git_lepton.errors import LeptonError, ManifestError
-from git_lepton.native.pipe import kernels
+from git_lepton.native.pipe import Twin
 from git_lepton.store.manifest import MAX_BYTES, PREFIX
 from git_lepton.store.source import FileSource
 from git_lepton.store.survey import Survey, Surveyor
@@ -32,8 +33,6 @@ from git_lepton.values import Hash
 
 _COPY: Final = 1 << 20
 _STEP: Final = 256 << 10
-_LARGE: Final = 128 << 10
-"""From this size on, comparing is worth letting other threads have the interpreter."""
 
 SURVEYED_FROM: Final = 8 << 20
 """Content from this size on is surveyed while it passes, so that storing it reads the file once less."""
@@ -89,6 +88,21 @@ class Intake:
         else:
             self._feed_weights(memoryview(piece))
 
+    def expected(self) -> Twin | None:
+        """What the work tree's file has next, to be compared up to the end of a block: only where it is surveyed."""
+        if self._twin is None or self._surveyor is None or self._error is not None or self._is_surveyed():
+            return None
+        self._begin_block()
+        return Twin(self._twin, self.size, memoryview(self._block)[self._at : self._due])
+
+    def agreed(self, count: int) -> None:
+        """So many bytes came through the pipe that are those of the work tree's file, and are in the block."""
+        self.size += count
+        self._at += count
+        self._filled = self._at
+        if self._at == self._due:
+            self._confirm()
+
     def finish(self) -> None:
         """Hear that all is there.
 
@@ -140,7 +154,8 @@ class Intake:
                 self._differ()
                 break
             part = piece[: self._filled - self._at]
-            if not self._agrees(part):
+            # startswith compares with memcmp; == between two memoryviews goes item by item.
+            if not self._block.startswith(part, self._at):
                 self._differ()
                 break
             self._at += len(part)
@@ -156,13 +171,6 @@ class Intake:
                 self._try_write(piece)
             self.size += len(piece)
 
-    def _agrees(self, part: memoryview) -> bool:
-        """Whether the work tree's file goes on like this."""
-        if len(part) >= _LARGE and not part.readonly and (native := kernels()) is not None:
-            return native.equal(self._block, self._at, part)
-        # startswith compares with memcmp; == between two memoryviews goes item by item.
-        return self._block.startswith(part, self._at)
-
     def _begin_comparing(self, twin: int) -> None:
         if self._make_surveyor is not None and os.fstat(twin).st_size >= SURVEYED_FROM:
             with suppress(LeptonError), FileSource(twin) as source:  # it changes just now: then it is only compared
@@ -175,18 +183,22 @@ class Intake:
     def _load(self) -> bool:
         """Read on in the work tree's file, as much as is still in the cache when it is compared; False at its end."""
         assert self._twin is not None
-        surveyor = self._surveyor
-        if not self._at:
-            self._block = surveyor.buffer() if surveyor else self._block or bytearray(_STEP)
-            self._due = surveyor.due if surveyor else _STEP
+        self._begin_block()
         try:
             rest = memoryview(self._block)[self._at : min(self._at + _STEP, self._due)]
             self._filled += os.preadv(self._twin, [rest], self.size)
         except OSError:
             return False
-        if surveyor is None:
+        if self._surveyor is None:
             self._due = self._filled
         return self._filled > self._at
+
+    def _begin_block(self) -> None:
+        """Have memory for what is compared next, and know how much."""
+        if not self._due:
+            surveyor = self._surveyor
+            self._block = surveyor.buffer() if surveyor else self._block or bytearray(_STEP)
+            self._due = surveyor.due if surveyor else _STEP
 
     def _confirm(self) -> None:
         """All that was due in the block came through the pipe, too."""
@@ -194,7 +206,7 @@ class Intake:
             self._hasher.update(memoryview(self._block)[: self._filled])
         else:
             self._surveyor.take(self._block, self._filled)
-        self._at = self._filled = 0
+        self._at = self._filled = self._due = 0
 
     def _differ(self) -> None:
         """The content is not what the work tree has: keep what agreed, and from now on write down what comes."""
@@ -202,7 +214,7 @@ class Intake:
             self._surveyor.close()
             self._hasher, self._surveyor = self._surveyor.whole, None
         self._hasher.update(memoryview(self._block)[: self._at])
-        self._at = self._filled = 0
+        self._at = self._filled = self._due = 0
         self._try_spool()
 
     def _try_spool(self) -> None:

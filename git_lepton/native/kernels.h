@@ -12,7 +12,7 @@
 #endif
 
 /* Changes with the meaning of any function: `library.py` refuses a build of another version. */
-#define LEPTON_VERSION 1
+#define LEPTON_VERSION 2
 
 #define LEPTON_API __attribute__((visibility("default")))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-VERSION: Final = 1
+VERSION: Final = 2
 """`LEPTON_VERSION` of kernels.h."""
 FILE: Final = "_kernels.so"
 SWITCH: Final = "GIT_LEPTON_NATIVE"

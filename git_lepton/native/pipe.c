@@ -1,4 +1,8 @@
-/* What git pours into a filter: the content of packet lines (gitprotocol-common(5)), read without their heads. */
+/* What git pours into a filter: the content of packet lines (gitprotocol-common(5)), read without their heads, and whether
+ * a file goes on like it. */
+
+#define _XOPEN_SOURCE 700 /* pread */
+#define _FILE_OFFSET_BITS 64
 
 #include "kernels.h"
 
@@ -79,8 +83,32 @@ LEPTON_API int64_t lepton_read_content(int fd, struct lepton_packets *at, uint8_
     }
 }
 
-/* Whether two stretches of memory are equal. */
-LEPTON_API int lepton_equal(const void *one, const void *other, size_t n)
+/* Whether `n` bytes of the file, put into `out`, are those of `content`. */
+LEPTON_INLINE int goes_on(int file, uint64_t offset, uint8_t *out, const uint8_t *content, size_t n)
 {
-    return memcmp(one, other, n) == 0;
+    for (size_t done = 0; done < n;) {
+        ssize_t got = pread(file, out + done, n - done, (off_t)(offset + done));
+        if (got <= 0)
+            return 0;
+        done += (size_t)got;
+    }
+    return memcmp(out, content, n) == 0;
+}
+
+/* Fill `block`, of `room` bytes, from the file for as long as it goes on like the content: `agreed` tells how far.
+ * Content passes through `scratch`, in steps that are still in the cache when they are compared. Returns how many bytes
+ * of it came last and are not those of the file, or -errno; 0 when `block` is full or `why` says what else ended it. */
+LEPTON_API int64_t lepton_read_twin(int fd, struct lepton_packets *at, uint8_t *scratch, size_t step, int *why, int file,
+                                    uint64_t offset, uint8_t *block, size_t room, size_t *agreed)
+{
+    *agreed = 0;
+    *why = FULL;
+    while (*agreed < room && *why == FULL) {
+        size_t left = room - *agreed;
+        int64_t count = lepton_read_content(fd, at, scratch, left < step ? left : step, why);
+        if (count < 0 || !goes_on(file, offset + *agreed, block + *agreed, scratch, (size_t)count))
+            return count;
+        *agreed += (size_t)count;
+    }
+    return 0;
 }

@@ -1,8 +1,9 @@
-"""Content of packet lines from a pipe, and comparing it, without the interpreter lock: the kernels of pipe.c."""
+"""Content of packet lines from a pipe, and whether a file goes on like it: the kernels of pipe.c."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,23 @@ class Stopped(IntEnum):
     INTERRUPTED = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A file that content may equal.
+
+    Attributes:
+        fd: the file.
+        offset: from where in the file on.
+        block: memory for what is compared, at least a byte.
+    """
+
+    fd: int
+    offset: int
+    block: memoryview
+
+
 class PipeKernels:
-    """The functions of pipe.c."""
+    """The functions of pipe.c; they run without the interpreter lock."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         """Declare the functions of a library that was loaded."""
@@ -34,42 +50,46 @@ class PipeKernels:
             _fields_ = (("left", ctypes.c_uint32), ("heads", ctypes.c_uint32), ("head", ctypes.c_uint8 * 4))
 
         number, pointer, size = ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t
-        packets, reason = ctypes.POINTER(Packets), ctypes.POINTER(number)
-        self._read = declared(library.lepton_read_content, ctypes.c_int64, number, packets, pointer, size, reason)
-        self._equal = declared(library.lepton_equal, number, pointer, pointer, size)
-        self._packets, self._reason, self._byte = Packets, number, ctypes.c_char
+        reading = (number, ctypes.POINTER(Packets), pointer, size, ctypes.POINTER(number))
+        comparing = (number, ctypes.c_uint64, pointer, size, ctypes.POINTER(size))
+        self._read = declared(library.lepton_read_content, ctypes.c_int64, *reading)
+        self._read_twin = declared(library.lepton_read_twin, ctypes.c_int64, *reading, *comparing)
+        self._packets, self._reason, self._size, self._byte = Packets, number, size, ctypes.c_char
         self._addressof = ctypes.addressof
 
-    def read_content(self, fd: int, left: int, head: bytes, out: bytearray) -> tuple[int, int, bytes, Stopped]:
-        """Fill `out` with what the packets in a pipe contain.
+    def read_content(
+        self, fd: int, left: int, head: bytes, out: bytearray, twin: Twin | None = None
+    ) -> tuple[int, int, int, bytes, Stopped]:
+        """Fill `out` with what the packets in a pipe contain, but first the twin's block with what both contain.
 
         Args:
             fd: the pipe, which blocks.
             left: bytes still due in the packet that is being read.
             head: what has come of the next packet's head.
             out: memory to fill, at least a byte.
+            twin: what the content may equal: nothing is left in `out` until it does not.
 
         Returns:
-            How many bytes came, `left` and `head` as they are now, and why it stopped.
+            How many bytes came that are those of the twin, how many came after these into `out`, `left` and `head` as
+            they are now, and why it stopped.
 
         Raises:
             OSError: of the pipe.
         """
         packets = self._packets(left, len(head), (*head, *bytes(4 - len(head))))
-        why = self._reason(0)
-        count = self._read(fd, packets, self._address(out, 0), len(out), why)
+        why, agreed = self._reason(0), self._size(0)
+        reading = (fd, packets, self._address(out), len(out), why)
+        if twin is None:
+            count = self._read(*reading)
+        else:
+            block = self._address(twin.block)
+            count = self._read_twin(*reading, twin.fd, twin.offset, block, len(twin.block), agreed)
         if count < 0:
             raise OSError(-count, os.strerror(-count))
-        return count, packets.left, bytes(packets.head)[: packets.heads], Stopped(why.value)
+        return agreed.value, count, packets.left, bytes(packets.head)[: packets.heads], Stopped(why.value)
 
-    def equal(self, one: bytearray, start: int, other: memoryview) -> bool:
-        """Whether `one` has the bytes of `other`, which is writable and lies inside, from `start` on."""
-        if start + len(other) > len(one):
-            return False
-        return not len(other) or bool(self._equal(self._address(one, start), self._address(other, 0), len(other)))
-
-    def _address(self, memory: bytearray | memoryview, at: int) -> Any:
-        return self._addressof(self._byte.from_buffer(memory, at))
+    def _address(self, memory: bytearray | memoryview) -> Any:
+        return self._addressof(self._byte.from_buffer(memory))
 
 
 @cache

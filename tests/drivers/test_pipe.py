@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from git_lepton.drivers import intake, pipe
+from git_lepton.drivers import pipe
 from git_lepton.drivers.intake import Intake
-from git_lepton.drivers.pipe import FilterPipe, GitWentAwayError
+from git_lepton.drivers.pipe import Expecting, FilterPipe, GitWentAwayError
 from git_lepton.errors import FrameError
 from git_lepton.git.filterproto import Command, Content, ContentEnd, Hello, Received
 from git_lepton.git.pktline import FLUSH, MAX_PAYLOAD, packet, packets
 from git_lepton.native.pipe import kernels
+from git_lepton.store.survey import Surveyor
+from git_lepton.values import Layout
 
 BEGIN = (
     *(packet(b"git-filter-client\n"), packet(b"version=2\n"), FLUSH),
@@ -29,14 +31,13 @@ REQUEST = packet(b"command=clean\n") + packet(b"pathname=a\n") + FLUSH
 @pytest.fixture(params=["kernels", "interpreter"])
 def which(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "interpreter":
-        for module in (pipe, intake):
-            monkeypatch.setattr(module, "kernels", lambda: None)
+        monkeypatch.setattr(pipe, "kernels", lambda: None)
     elif kernels() is None:
         pytest.skip("nothing was compiled")
     return str(request.param)
 
 
-def conversation(stream: bytes, *, take: Callable[[Received], None]) -> None:
+def conversation(stream: bytes, *, take: Callable[[Received], None], expecting: Expecting | None = None) -> None:
     reading, writing = os.pipe()
 
     def write() -> None:
@@ -45,7 +46,9 @@ def conversation(stream: bytes, *, take: Callable[[Received], None]) -> None:
 
     threading.Thread(target=write, daemon=True).start()
     try:
-        for event in FilterPipe(reading, reading).events():
+        server = FilterPipe(reading, reading)
+        server.expect(expecting)
+        for event in server.events():
             take(event)
     finally:
         os.close(reading)
@@ -86,20 +89,31 @@ def test_large_content_that_ends_badly(end: bytes, error: type[Exception]) -> No
 
 
 @pytest.mark.usefixtures("which")
-@pytest.mark.parametrize("differs_at", [None, 0, 299_999, 700_000, 1_999_999])
-def test_large_content_is_compared_byte_by_byte(tmp_path: Path, differs_at: int | None) -> None:
-    data = bytearray(os.urandom(2_000_000))
+@pytest.mark.parametrize("surveyed", [True, False])
+@pytest.mark.parametrize("differs", [None, 0, 299_999, 700_000, 9_000_000, 9_999_999, "shorter", "longer"])
+def test_large_content_is_compared_byte_by_byte(tmp_path: Path, differs: int | str | None, surveyed: bool) -> None:
+    data = os.urandom(1 << 20) * 10
+    held = bytearray(data)
+    if isinstance(differs, int):
+        held[differs % len(held)] ^= 1
+    elif differs is not None:
+        held[-1:] = b"" if differs == "shorter" else b"12"
     twin = tmp_path / "twin"
-    twin.write_bytes(data)
-    if differs_at is not None:
-        data[differs_at] ^= 1
-    content = Intake(twin, tmp_path / "spool")
+    twin.write_bytes(held)
+    make = (lambda source: Surveyor(Layout("raw", source.size))) if surveyed else None
+    content = Intake(twin, tmp_path / "spool", make)
+
+    def take(event: Received) -> None:
+        if isinstance(event, Content):
+            content.feed(event.data)
+
     try:
-        for at in range(0, len(data), 256 << 10):
-            content.feed(memoryview(data)[at : at + (256 << 10)])
+        conversation(b"".join((*BEGIN, REQUEST, *packets(data), FLUSH)), take=take, expecting=content)
         content.finish()
+        assert content.size == len(data)
         assert content.hash == blake3(data).hexdigest()
-        assert (tmp_path / "spool").exists() == (differs_at is not None)
+        assert (tmp_path / "spool").exists() == (differs is not None)
+        assert (content.surveyed is not None) == (surveyed and differs is None)
         with content.source() as source:
             out = bytearray(len(data))
             source.read_into(0, memoryview(out))

@@ -8,13 +8,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
+from tempfile import TemporaryFile
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_lepton.git.pktline import FLUSH, MAX_PAYLOAD, Splitter, packet
-from git_lepton.native.pipe import PipeKernels, Stopped
+from git_lepton.native.pipe import PipeKernels, Stopped, Twin
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def taken(native: PipeKernels, fd: int, room: int, left: int = 0, head: bytes = 
     """All content up to the flush, or to whatever else ends it."""
     found, out = bytearray(), bytearray(room)
     while True:
-        count, left, head, why = native.read_content(fd, left, head, out)
+        _, count, left, head, why = native.read_content(fd, left, head, out)
         found += out[:count]
         if why not in {Stopped.FULL, Stopped.INTERRUPTED}:
             return bytes(found), why
@@ -103,9 +104,47 @@ def test_no_pipe(native: PipeKernels) -> None:
     os.close(fd)
 
 
-def test_equal(native: PipeKernels) -> None:
-    one = bytearray(b"0123456789")
-    assert native.equal(one, 3, memoryview(bytearray(b"3456")))
-    assert not native.equal(one, 3, memoryview(bytearray(b"3457")))
-    assert not native.equal(one, 8, memoryview(bytearray(b"890")))
-    assert native.equal(one, 10, memoryview(bytearray()))
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.binary(max_size=60), min_size=1, max_size=8),
+    st.lists(st.integers(0, 1000), max_size=5),
+    st.integers(1, 50),
+    st.integers(1, 300),
+    st.one_of(st.none(), st.tuples(st.integers(0, 500), st.booleans())),
+)
+def test_content_that_a_file_has(
+    native: PipeKernels,
+    payloads: list[bytes],
+    places: list[int],
+    room: int,
+    most: int,
+    other: tuple[int, bool] | None,
+) -> None:
+    """What agrees ends before the first step that has a byte which differs or is not there."""
+    data = b"".join(payloads)
+    held = bytearray(data)
+    if other is not None and held:
+        at, short = other[0] % len(held), other[1]
+        held[at:] = b"" if short else bytes([held[at] ^ 1]) + held[at + 1 :]
+    fd = poured([*cut(b"".join(map(packet, payloads)) + FLUSH, places), b"0009after"])
+    out, block, found = bytearray(room), bytearray(most + 8), bytearray()
+    left, head, why = 0, b"", Stopped.FULL
+    with TemporaryFile() as file:
+        file.write(b"before" + held)
+        file.flush()
+        while why is Stopped.FULL:
+            twin = Twin(file.fileno(), len(b"before") + len(found), memoryview(block)[:most])
+            agreed, count, left, head, why = native.read_content(fd, left, head, out, twin)
+            assert agreed <= most
+            assert block[most:] == bytes(8)
+            assert block[:agreed] == held[len(found) : len(found) + agreed]
+            found += block[:agreed]
+            if count:
+                assert held[len(found) : len(found) + count] != out[:count]
+                found += out[:count]
+                break
+    rest, why = taken(native, fd, room, left, head) if why is Stopped.FULL else (b"", why)
+    assert why is Stopped.FLUSHED
+    assert found + rest == data
+    assert os.read(fd, 9) == b"0009after"[:9]
+    os.close(fd)
