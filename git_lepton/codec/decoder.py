@@ -9,6 +9,7 @@ from blake3 import blake3
 
 from git_lepton.codec.delta import predictable
 from git_lepton.codec.frame import DELTA, PLANES, STORED, Buffer, FrameHeader, read_header
+from git_lepton.codec.fused import unpack
 from git_lepton.codec.payload import PackedPlane, inflate, parse_payload, unpack_plane
 from git_lepton.codec.planes import UNSIGNED, has_planes, width_of
 from git_lepton.codec.transform import Base, holds, join
@@ -16,9 +17,6 @@ from git_lepton.errors import CorruptError, FrameError
 from git_lepton.values import Hash
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from git_lepton.codec.planes import Elements
 
 
@@ -50,8 +48,9 @@ def decode(
         raise FrameError(f"frame of a chunk of {header.raw_length} bytes where one of {len(out)} belongs")
     body = view[header.size :]
     if header.codec in (PLANES, DELTA):
-        planes = _parse_planes(header, body)
-        raw = join_planes(planes, header.dtype, header.raw_length, _find_base(header, base), out)
+        _check_planes(header)
+        raw = _fresh(header.raw_length) if out is None else out
+        join_payload(body, header.dtype, _find_base(header, base), raw)
     else:
         raw = body if header.codec == STORED else memoryview(inflate(body, header.raw_length))
         if len(raw) != header.raw_length:
@@ -63,44 +62,54 @@ def decode(
     return raw
 
 
-def join_planes(
-    packed: tuple[PackedPlane, ...], dtype: str, raw_length: int, base: Base | None, out: memoryview | None
-) -> memoryview:
+def join_payload(payload: memoryview, dtype: str, base: Base | None, out: memoryview) -> None:
     """Expand and merge the planes of a chunk, and add them to the prediction if there is a base.
 
     Args:
-        packed: as many planes as an element has bytes.
+        payload: of the planes or delta codec.
         dtype: the chunk's; not opaque.
-        raw_length: bytes of the chunk; whole elements.
         base: what the planes are differences from, or None if they are the elements themselves.
-        out: `raw_length` writable bytes to fill, or None for fresh ones.
+        out: memory of the chunk's length, whole elements, to fill.
 
     Raises:
-        FrameError: a plane does not expand to one byte an element.
+        FrameError: malformed.
     """
-    import numpy as np
+    if not unpack(payload, elements_of(out, dtype), dtype, base):
+        join_planes(parse_payload(payload, width_of(dtype)), dtype, base, out)
 
-    target: NDArray[np.uint8] = np.empty(raw_length, np.uint8) if out is None else np.frombuffer(out, np.uint8)
-    elements: Elements = target.view(UNSIGNED[width_of(dtype)])
+
+def join_planes(packed: tuple[PackedPlane, ...], dtype: str, base: Base | None, out: memoryview) -> None:
+    """As `join_payload`, from as many planes as an element has bytes."""
+    elements = elements_of(out, dtype)
     join([unpack_plane(plane, elements.size) for plane in packed], elements, dtype, base)
-    return target.data if out is None else out
 
 
 def planes_hold(packed: tuple[PackedPlane, ...], dtype: str, raw: memoryview, base: Base | None) -> bool:
     """Whether `join_planes` would give these bytes."""
-    import numpy as np
-
-    elements: Elements = np.frombuffer(raw, UNSIGNED[width_of(dtype)])
+    elements = elements_of(raw, dtype)
     return holds([unpack_plane(plane, elements.size) for plane in packed], elements, dtype, base)
 
 
-def _parse_planes(header: FrameHeader, body: memoryview) -> tuple[PackedPlane, ...]:
+def elements_of(raw: memoryview, dtype: str) -> Elements:
+    """The bits of whole elements, writable if `raw` is."""
+    import numpy as np
+
+    return np.frombuffer(raw, UNSIGNED[width_of(dtype)])
+
+
+def _fresh(length: int) -> memoryview:
+    """Memory to fill, not zeroed."""
+    import numpy as np
+
+    return np.empty(length, np.uint8).data
+
+
+def _check_planes(header: FrameHeader) -> None:
     width = width_of(header.dtype)
     if not (has_planes(header.dtype) if header.codec == PLANES else width):
         raise FrameError(f"codec {header.codec} is not for dtype {header.dtype}")
     if header.raw_length % width:
         raise FrameError(f"{header.raw_length} bytes are no whole elements of {header.dtype}")
-    return parse_payload(body, width)
 
 
 def _find_base(header: FrameHeader, find: Callable[[Hash], Buffer] | None) -> Base | None:

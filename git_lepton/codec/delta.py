@@ -44,7 +44,7 @@ def predict(base: Elements, base_dtype: str, dtype: str, count: int) -> Elements
         base: the bits of the base's elements at the same places; fewer than `count` at its end.
         base_dtype: their dtype; `predictable(dtype, base_dtype)` holds.
         dtype: the dtype to predict.
-        count: how many elements, at most a block.
+        count: how many elements; at most a block if the dtypes differ.
     """
     known = base[:count]
     if dtype != base_dtype:

@@ -18,18 +18,19 @@ from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
-from git_lepton.codec.decoder import join_planes, planes_hold
+from git_lepton.codec.decoder import elements_of, join_payload, join_planes, planes_hold
 from git_lepton.codec.delta import predictable
 from git_lepton.codec.frame import DELTA, MAX_RAW, PLANES, STORED, ZSTD, Buffer, build_header
+from git_lepton.codec.fused import pack, unpacks_to
 from git_lepton.codec.payload import WORTH, PackedPlane, build_table, inflate, pack_plane
-from git_lepton.codec.planes import UNSIGNED, has_planes, width_of
+from git_lepton.codec.planes import has_planes, width_of
 from git_lepton.codec.transform import Base, split
 from git_lepton.codec.workspace import WORKSPACE
 from git_lepton.errors import CorruptError, FrameError
 from git_lepton.values import Hash
 
 if TYPE_CHECKING:
-    from git_lepton.codec.planes import Elements, Plane
+    from git_lepton.codec.planes import Plane
 
 DELTA_WORTH: Final = 0.9
 """Greatest share of the size without a base for which a delta is taken: it ties the chunk to its base for ever."""
@@ -70,7 +71,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """A chunk by one codec: `planes` of planes and delta, or `data` of stored and zstd."""
+    """A chunk by one codec: `planes` of planes and delta if they were made one by one, else `data`."""
 
     codec: int
     data: bytes | memoryview = b""
@@ -85,15 +86,21 @@ class _Body:
 
     def hash(self, dtype: str, raw_length: int) -> bytes:
         """BLAKE3 digest of the chunk that this decodes to."""
-        if self.planes:
+        if self.codec in (PLANES, DELTA):
             scratch = WORKSPACE.array("restored", "<u1", raw_length).data
-            return blake3(join_planes(self.planes, dtype, raw_length, self.base, scratch)).digest()
+            if self.planes:
+                join_planes(self.planes, dtype, self.base, scratch)
+            else:
+                join_payload(memoryview(self.data), dtype, self.base, scratch)
+            return blake3(scratch).digest()
         return blake3(self.data if self.codec == STORED else inflate(self.data, raw_length)).digest()
 
     def holds(self, raw: memoryview, dtype: str) -> bool:
         """Whether this decodes to `raw`."""
         if self.planes:
             return planes_hold(self.planes, dtype, raw, self.base)
+        if self.codec in (PLANES, DELTA):
+            return unpacks_to(self.data, elements_of(raw, dtype), dtype, self.base)
         # startswith compares with memcmp; == between two memoryviews goes item by item.
         return self.data is raw or inflate(self.data, len(raw)).startswith(raw)
 
@@ -192,9 +199,10 @@ def _deflate(raw: memoryview) -> bytes:
 
 
 def _by_planes(raw: memoryview, dtype: str, base: Base | None) -> _Body:
-    import numpy as np
-
-    elements: Elements = np.frombuffer(raw, UNSIGNED[width_of(dtype)])
+    codec, elements = PLANES if base is None else DELTA, elements_of(raw, dtype)
+    payload = pack(elements, dtype, base)
+    if payload is not None:
+        return _Body(codec, data=payload, base=base)
     planes: list[Plane] = [WORKSPACE.array(f"plane{k}", "<u1", elements.size) for k in range(elements.itemsize)]
     split(elements, planes, dtype, base)
-    return _Body(PLANES if base is None else DELTA, planes=tuple(map(pack_plane, planes)), base=base)
+    return _Body(codec, planes=tuple(map(pack_plane, planes)), base=base)

@@ -14,7 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-SOURCES: Final = ("merging.c", "pipe.c", "planes.c", "sparse.c", "stored.c", "tally.c")
+SOURCES: Final = tuple(
+    f"{name}.c"
+    for name in ("huffman", "literals", "merging", "payload", "pipe", "planes", "sparse", "stored", "streams", "tally")
+)
 FILE: Final = "_kernels.so"
 """What is made, beside the sources; `library` looks for it."""
 FLAGS: Final = (

@@ -1,0 +1,281 @@
+/* zstd frames without a search for repeats: weights have skewed bytes, hardly ever repeated ones.
+ *
+ *     frame   magic, descriptor, content size; blocks of at most 128 KiB (RFC 8878, 3.1.1)
+ *     block   stored, one byte repeated, or literals in four Huffman streams behind a table or under the last one's
+ *
+ * Every zstd decoder reads them. Frames with repeats, checksums, dictionaries or windows are left to zstd. */
+
+#include "literals.h"
+
+enum { BLOCK = 128 << 10, BLOCK_HEAD = 3, FEWEST = 64, SINGLE = 256 };
+enum { RUN = 32, LONG_RUN = 256 }; /* what is worth a block beside raw bytes, and beside coded ones */
+enum { RAW, REPEATED, COMPRESSED };          /* kinds of blocks */
+enum { WITH_TABLE = 2, SAME_TABLE = 3 };     /* kinds of literals */
+
+static const uint8_t MAGIC[4] = {0x28, 0xB5, 0x2F, 0xFD};
+enum { SINGLE_SEGMENT = 1 << 5, HEAD = 9 };  /* magic, descriptor and size, at most */
+
+/* How a block will be written. */
+struct plan {
+    struct lepton_counts counts[STREAMS];
+    struct lepton_code own;
+    unsigned kind, streams;
+    int fresh;     /* coded by `own` */
+    int dominated; /* nearly all bytes are the same */
+    size_t size;   /* without its head */
+};
+
+/* Bytes that tell the size of a frame's content, and the descriptor that tells how many they are. */
+LEPTON_INLINE int width_of_size(size_t n)
+{
+    return n < 256 ? 1 : n < 65536 + 256 ? 2 : 4;
+}
+
+LEPTON_INLINE uint8_t descriptor(int width)
+{
+    return (uint8_t)(width >> 1 << 6 | SINGLE_SEGMENT);
+}
+
+/* Bytes of the head of `n` literals. */
+LEPTON_INLINE size_t literals_head(size_t n)
+{
+    return n < 1 << 10 ? 3 : n < 1 << 14 ? 4 : 5;
+}
+
+/* What literals take with this code, behind their head; SIZE_MAX when they cannot be written with it. */
+static size_t literals_size(const struct plan *plan, const struct lepton_code *code)
+{
+    size_t size = plan->streams > 1 ? JUMPS : 0;
+    for (unsigned k = 0; k < plan->streams; k++) {
+        size_t bits = lepton_coded_bits(&plan->counts[k], code);
+        if (bits == SIZE_MAX)
+            return SIZE_MAX;
+        size += bits / 8 + 1;
+    }
+    return size;
+}
+
+/* How many of the `n` bytes at `data` are like the first one, from there on. */
+LEPTON_INLINE size_t run_length(const uint8_t *data, size_t n)
+{
+    size_t i = 1;
+    uint64_t first = data[0] * 0x0101010101010101u, word;
+    for (; i + 8 <= n; i += 8) {
+        memcpy(&word, data + i, sizeof word);
+        if (word != first)
+            return i + (size_t)__builtin_ctzll(word ^ first) / 8;
+    }
+    while (i < n && data[i] == data[0])
+        i++;
+    return i;
+}
+
+/* Where the first long run begins, or `n`. One that ends within a word of the end may be missed. */
+static size_t find_long_run(const uint8_t *data, size_t n)
+{
+    uint64_t word;
+    for (size_t i = 0; i + LONG_RUN / 2 <= n; i += LONG_RUN / 2) {
+        memcpy(&word, data + i + LONG_RUN / 2 - sizeof word, sizeof word); /* any long run has one of these */
+        if (word != data[i + LONG_RUN / 2 - 1] * 0x0101010101010101u)
+            continue;
+        size_t start = i + LONG_RUN / 2 - sizeof word;
+        while (start && data[start - 1] == data[start])
+            start--;
+        if (run_length(data + start, n - start) >= LONG_RUN)
+            return start;
+    }
+    return n;
+}
+
+/* Count what each stream will have; returns how often the commonest byte occurs. */
+static size_t count_streams(const uint8_t *data, size_t n, struct plan *plan, struct lepton_counts *all)
+{
+    size_t step = (n + plan->streams - 1) / plan->streams, most = 0;
+    memset(all, 0, sizeof *all);
+    for (unsigned k = 0; k < plan->streams; k++) {
+        lepton_count(data + k * step, k + 1 < plan->streams ? step : n - k * step, &plan->counts[k]);
+        for (int s = 0; s < SYMBOLS; s++)
+            all->of[s] += plan->counts[k].of[s];
+    }
+    for (int s = 0; s < SYMBOLS; s++)
+        most = all->of[s] > most ? all->of[s] : most;
+    return most;
+}
+
+/* Decide about a block; `code` is that of the one before, or NULL. */
+static void look_at(const uint8_t *data, size_t n, const struct lepton_code *code, struct plan *plan)
+{
+    struct lepton_counts all;
+    plan->streams = n < SINGLE ? 1 : STREAMS;
+    plan->kind = RAW, plan->size = n, plan->fresh = plan->dominated = 0;
+    if (n && run_length(data, n) == n) {
+        plan->kind = REPEATED, plan->size = 1;
+        return;
+    }
+    if (n < FEWEST)
+        return;
+    plan->dominated = count_streams(data, n, plan, &all) * 20 > n * 19;
+    if (!lepton_make_code(&all, &plan->own))
+        return;
+    size_t own = literals_size(plan, &plan->own) + plan->own.tree_size;
+    size_t before = code ? literals_size(plan, code) : SIZE_MAX;
+    size_t size = literals_head(n) + (own < before ? own : before) + 1;
+    if (size < n)
+        plan->kind = COMPRESSED, plan->size = size, plan->fresh = own < before;
+}
+
+LEPTON_INLINE uint8_t *put_bytes(uint8_t *out, uint64_t value, int bytes)
+{
+    for (int k = 0; k < bytes; k++)
+        *out++ = (uint8_t)(value >> 8 * k);
+    return out;
+}
+
+LEPTON_INLINE uint8_t *put_block_head(uint8_t *out, unsigned kind, size_t told, int last)
+{
+    return put_bytes(out, (uint64_t)last | kind << 1 | (uint64_t)told << 3, BLOCK_HEAD);
+}
+
+/* Write runs of one byte as repeated, and what is between them as it is. Returns the size, or 0 if that is over `most`. */
+static size_t put_runs(const uint8_t *data, size_t n, int last, size_t most, uint8_t *out)
+{
+    uint8_t *at = out;
+    for (size_t from = 0, i = 0; i < n;) {
+        size_t run = run_length(data + i, n - i), between = i - from;
+        i += run;
+        if (run < RUN && i < n)
+            continue;
+        if (run < RUN)
+            between += run, run = 0;
+        if ((size_t)(at - out) + between + 2 * BLOCK_HEAD + 1 > most)
+            return 0;
+        if (between) {
+            at = put_block_head(at, RAW, between, last && i == n && !run);
+            memcpy(at, data + from, between);
+            at += between;
+        }
+        if (run) {
+            at = put_block_head(at, REPEATED, run, last && i == n);
+            *at++ = data[i - 1];
+        }
+        from = i;
+    }
+    return (size_t)(at - out);
+}
+
+static uint8_t *put_block(const uint8_t *data, size_t n, const struct plan *plan, const struct lepton_code *code,
+                          int last, uint8_t *out)
+{
+    size_t told = plan->kind == COMPRESSED ? plan->size : n;
+    out = put_block_head(out, plan->kind, told, last);
+    if (plan->kind != COMPRESSED) {
+        memcpy(out, data, plan->size);
+        return out + plan->size;
+    }
+    size_t head = literals_head(n), size = plan->size - head - 1;
+    unsigned width = head == 3 ? 10 : head == 4 ? 14 : 18, format = plan->streams == 1 ? 0 : (unsigned)head - 2;
+    uint64_t kind = plan->fresh ? WITH_TABLE : SAME_TABLE;
+    out = put_bytes(out, kind | format << 2 | (uint64_t)n << 4 | (uint64_t)size << (4 + width), (int)head);
+    if (plan->fresh) {
+        memcpy(out, code->tree, code->tree_size);
+        out += code->tree_size;
+    }
+    out += lepton_encode_streams(code, plan->counts, data, n, plan->streams, out);
+    *out++ = 0; /* no sequences */
+    return out;
+}
+
+size_t lepton_write_literals(const uint8_t *data, size_t n, size_t most, uint8_t *out)
+{
+    struct plan plan;
+    struct lepton_code code;
+    uint8_t *at = out;
+    size_t start = 0, count;
+    int coded = 0, width = width_of_size(n);
+    if (n > UINT32_MAX || most < HEAD)
+        return 0;
+    memcpy(at, MAGIC, sizeof MAGIC);
+    at[4] = descriptor(width);
+    at = put_bytes(at + 5, width == 2 ? n - 256 : n, width);
+    do {
+        count = n - start < BLOCK ? n - start : BLOCK;
+        size_t run = find_long_run(data + start, count);
+        count = run || !n ? run : run_length(data + start, count);
+        look_at(data + start, count, coded ? &code : NULL, &plan);
+        int last = start + count == n;
+        size_t size = BLOCK_HEAD + plan.size, left = most - (size_t)(at - out), runs = 0;
+        if (plan.dominated)
+            runs = put_runs(data + start, count, last, size < left ? size : left, at);
+        if (!runs && size > left)
+            return 0;
+        at = runs ? at + runs : put_block(data + start, count, &plan, plan.fresh ? &plan.own : &code, last, at);
+        if (!runs && plan.fresh)
+            code = plan.own, coded = 1;
+        start += count;
+    } while (start < n);
+    return (size_t)(at - out);
+}
+
+LEPTON_INLINE uint64_t get_bytes(const uint8_t *at, size_t bytes)
+{
+    uint64_t value = 0;
+    for (size_t k = 0; k < bytes; k++)
+        value |= (uint64_t)at[k] << 8 * k;
+    return value;
+}
+
+/* A compressed block of at most `room` bytes; returns how many, or 0 when there is more to it than literals. `*coded`
+ * tells whether there is a table. */
+static size_t get_literals(const uint8_t *in, size_t length, uint8_t *out, size_t room, struct lepton_decoder *decoder,
+                           int *coded)
+{
+    if (length < 5 || in[length - 1] != 0)
+        return 0;
+    unsigned kind = in[0] & 3, format = in[0] >> 2 & 3, width = format < 2 ? 10 : format == 2 ? 14 : 18;
+    size_t head = format < 2 ? 3 : format + 2u, mask = ((size_t)1 << width) - 1;
+    uint64_t word = get_bytes(in, head);
+    size_t n = word >> 4 & mask, size = word >> (4 + width) & mask;
+    if (kind < WITH_TABLE || n > room || head + size + 1 != length)
+        return 0;
+    in += head;
+    if (kind == WITH_TABLE) {
+        size_t tree = lepton_read_tree(in, size, decoder);
+        if (!tree)
+            return 0;
+        in += tree, size -= tree, *coded = 1;
+    }
+    return *coded && lepton_decode_streams(decoder, in, size, format ? STREAMS : 1, out, n) ? n : 0;
+}
+
+int lepton_read_literals(const uint8_t *frame, size_t length, uint8_t *out, size_t n)
+{
+    struct lepton_decoder decoder;
+    const uint8_t *in = frame, *end = frame + length;
+    int coded = 0, width = width_of_size(n), last = 0;
+    if (n > UINT32_MAX || length < 5u + (unsigned)width || memcmp(in, MAGIC, sizeof MAGIC) != 0 ||
+        in[4] != descriptor(width) || get_bytes(in + 5, (size_t)width) != (width == 2 ? n - 256 : n))
+        return 0;
+    in += 5 + width;
+    for (size_t done = 0; !last;) {
+        if (end - in < BLOCK_HEAD)
+            return 0;
+        uint64_t head = get_bytes(in, BLOCK_HEAD);
+        unsigned kind = head >> 1 & 3;
+        size_t told = head >> 3, left = n - done, size = kind == REPEATED ? 1 : told;
+        size_t count = kind == COMPRESSED ? 0 : told;
+        last = head & 1;
+        in += BLOCK_HEAD;
+        if (kind > COMPRESSED || size > (size_t)(end - in) || count > left || count > BLOCK)
+            return 0;
+        if (kind == RAW)
+            memcpy(out + done, in, count);
+        else if (kind == REPEATED)
+            memset(out + done, in[0], count);
+        else if (!(count = get_literals(in, size, out + done, left < BLOCK ? left : BLOCK, &decoder, &coded)))
+            return 0;
+        in += size, done += count;
+        if (last && done != n)
+            return 0;
+    }
+    return in == end;
+}
