@@ -12,8 +12,9 @@ the whole file before it listens.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from git_lepton.codec import encode
 from git_lepton.git.packfile import PackWriter
@@ -23,6 +24,21 @@ from git_lepton.store.assemble import StoredChunk
 from git_lepton.store.lookup import Lookup
 from git_lepton.store.reading import THREADS
 from git_lepton.values import Hash
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """A chunk that is in memory for the moment.
+
+    Attributes:
+        dtype: element type, for the codec.
+        hash: its BLAKE3.
+        raw: its bytes.
+    """
+
+    dtype: str
+    hash: Hash
+    raw: memoryview
 
 
 class EarlyEncoder:
@@ -58,32 +74,36 @@ class EarlyEncoder:
         """Whether the chunks of this tensor of the file are to be offered."""
         return number not in self._waiting
 
-    def offer(self, dtype: str, digest: Hash, raw: memoryview) -> Future[None] | None:
-        """Take a chunk that has this hash; None if it is not wanted, else `raw` must stay until the future is done."""
-        if not self._open or self._error is not None or digest in self._seen:
-            return None
-        self._seen.add(digest)
+    def offer(self, chunks: Iterable[Passing]) -> list[Future[None]]:
+        """Take what is wanted of these chunks; all of their memory must stay until these futures are done."""
+        if not self._open or self._error is not None:
+            return []
+        fresh = {chunk.hash: chunk for chunk in chunks if chunk.hash not in self._seen}
+        self._seen.update(fresh)
+        tasks = []
         try:
-            if self._lookup.chunks([digest]):
-                return None
-            if self._pack is None:
-                self._pack = PackWriter(self._repo, objects=self._objects)
-            return self._pool.submit(self._encode, self._pack, dtype, digest, raw)
+            known = self._lookup.chunks(fresh)
+            for digest, chunk in fresh.items():
+                if digest not in known:
+                    if self._pack is None:
+                        self._pack = PackWriter(self._repo, objects=self._objects)
+                    tasks.append(self._pool.submit(self._encode, self._pack, chunk))
         except Exception as error:  # whatever it is, it is told when the chunks are asked for
             self._error = error
-            return None
+        return tasks
 
-    def _encode(self, pack: PackWriter, dtype: str, digest: Hash, raw: memoryview) -> None:
+    def _encode(self, pack: PackWriter, chunk: Passing) -> None:
         if not self._open or self._error is not None:
             return
         try:
-            frame = encode(raw, dtype, raw_hash=bytes.fromhex(digest), hashed=True)
+            frame = encode(chunk.raw, chunk.dtype, raw_hash=bytes.fromhex(chunk.hash), hashed=True)
             oid = pack.add("blob", frame.parts)
         except Exception as error:  # likewise
             self._error = error
             return
-        self._chunks[digest] = StoredChunk(digest, len(raw), oid, frame.length, frame.codec, None)
-        self._progress.advance(len(raw))
+        size = len(chunk.raw)
+        self._chunks[chunk.hash] = StoredChunk(chunk.hash, size, oid, frame.length, frame.codec, None)
+        self._progress.advance(size)
 
     def take(self) -> tuple[PackWriter | None, dict[Hash, StoredChunk]]:
         """The pack, which is the caller's from now on, and its chunks; nothing when there is none, or the second time.

@@ -20,7 +20,7 @@ from blake3 import blake3
 
 from git_lepton.codec import chunk_lengths, content_cuts
 from git_lepton.progress import Progress
-from git_lepton.store.early import EarlyEncoder
+from git_lepton.store.early import EarlyEncoder, Passing
 from git_lepton.store.source import Source
 from git_lepton.values import Hash, Layout
 
@@ -82,8 +82,8 @@ class Survey:
     early: EarlyEncoder | None = field(default=None, compare=False)
 
 
-Offer = Callable[[str, Hash, memoryview], None]
-"""Told of a chunk that came in one piece: its dtype, hash and bytes."""
+Offer = Callable[[Passing], None]
+"""Told of a chunk that came in one piece."""
 
 
 class TensorHasher:
@@ -114,7 +114,7 @@ class TensorHasher:
             if not self.left:
                 digest = Hash(self._chunk.hexdigest())
                 if self._offer is not None and len(piece) == self.lengths[len(self._hashes)]:
-                    self._offer(self.dtype, digest, piece)
+                    self._offer(Passing(self.dtype, digest, piece))
                 self._hashes.append(digest)
                 if len(self._hashes) < len(self.lengths):
                     self._chunk = blake3()
@@ -215,10 +215,10 @@ class Surveyor:
         self.whole = blake3()
         self.size = 0
         self._early = early
-        self._tasks: list[Future[None]] = []
+        self._offered: list[Passing] = []
         self._starts = [t.start for t in layout.tensors]
         self._hashers = [
-            TensorHasher(t.dtype, t.start, t.stop - t.start, self._offer if early and early.wants(n) else None)
+            TensorHasher(t.dtype, t.start, t.stop - t.start, self._offered.append if early and early.wants(n) else None)
             for n, t in enumerate(layout.tensors)
         ]
         self._gaps = list(gaps(layout))
@@ -274,7 +274,6 @@ class Surveyor:
 
     def _distribute(self, block: memoryview, offset: int) -> list[Future[None]]:
         """Hash a block; the tasks that still read it."""
-        self._tasks = []
         at = 0
         while at < len(block):
             end, hasher = self._runs[0]
@@ -284,13 +283,9 @@ class Surveyor:
             at = stop
             if offset + at == end:
                 self._runs.popleft()
-        return self._tasks
-
-    def _offer(self, dtype: str, digest: Hash, raw: memoryview) -> None:
-        assert self._early is not None
-        task = self._early.offer(dtype, digest, raw)
-        if task is not None:
-            self._tasks.append(task)
+        tasks = self._early.offer(self._offered) if self._early is not None else []
+        self._offered.clear()
+        return tasks
 
 
 def survey(source: Source, layout: Layout, progress: Progress) -> Survey:
