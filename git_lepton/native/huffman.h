@@ -11,6 +11,7 @@ enum {
     TREE_BYTES = 128,     /* of a table's description, at most */
     STREAMS = 4,          /* a stretch is divided into so many, which are read side by side */
     JUMPS = 6,            /* bytes that tell where the streams begin */
+    MOST_CODED = 128 << 10,
 };
 
 /* How often each byte value occurs. */
@@ -35,16 +36,20 @@ struct lepton_decoder {
 
 void lepton_count(const uint8_t *data, size_t n, struct lepton_counts *counts);
 
+/* Counts for a code of these bytes: of a sample where that will do, with one at least for each value that occurs. Returns
+ * how many bytes were counted. */
+size_t lepton_sample(const uint8_t *data, size_t n, struct lepton_counts *counts);
+
 /* The best code for these counts, of which at least two are not 0. Returns 0 when it cannot be described. */
 int lepton_make_code(const struct lepton_counts *counts, struct lepton_code *code);
 
 /* Bits that a stretch with these counts takes, or SIZE_MAX when something in it has no code. */
 size_t lepton_coded_bits(const struct lepton_counts *counts, const struct lepton_code *code);
 
-/* Write `n` bytes as `streams` streams, one, or four behind their jump table; `counts` are of each stream's part. Touches
- * exactly the size that it returns, or returns 0 when the jump table could not tell where streams begin. */
-size_t lepton_encode_streams(const struct lepton_code *code, const struct lepton_counts *counts, const uint8_t *data,
-                             size_t n, unsigned streams, uint8_t *out);
+/* Write at most MOST_CODED bytes as `streams` streams, one, or four behind their jump table. Returns the size, or 0 if
+ * that would be over `most`. */
+size_t lepton_encode_streams(const struct lepton_code *code, const uint8_t *data, size_t n, unsigned streams, size_t most,
+                             uint8_t *out);
 
 /* Read a table's description. Returns its size, or 0 for one that is not understood. */
 size_t lepton_read_tree(const uint8_t *tree, size_t length, struct lepton_decoder *decoder);

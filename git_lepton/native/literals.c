@@ -15,16 +15,6 @@ enum { WITH_TABLE = 2, SAME_TABLE = 3 };     /* kinds of literals */
 static const uint8_t MAGIC[4] = {0x28, 0xB5, 0x2F, 0xFD};
 enum { SINGLE_SEGMENT = 1 << 5, HEAD = 9 };  /* magic, descriptor and size, at most */
 
-/* How a block will be written. */
-struct plan {
-    struct lepton_counts counts[STREAMS];
-    struct lepton_code own;
-    unsigned kind, streams;
-    int fresh;     /* coded by `own` */
-    int dominated; /* nearly all bytes are the same */
-    size_t size;   /* without its head */
-};
-
 /* Bytes that tell the size of a frame's content, and the descriptor that tells how many they are. */
 LEPTON_INLINE int width_of_size(size_t n)
 {
@@ -40,19 +30,6 @@ LEPTON_INLINE uint8_t descriptor(int width)
 LEPTON_INLINE size_t literals_head(size_t n)
 {
     return n < 1 << 10 ? 3 : n < 1 << 14 ? 4 : 5;
-}
-
-/* What literals take with this code, behind their head; SIZE_MAX when they cannot be written with it. */
-static size_t literals_size(const struct plan *plan, const struct lepton_code *code)
-{
-    size_t size = plan->streams > 1 ? JUMPS : 0;
-    for (unsigned k = 0; k < plan->streams; k++) {
-        size_t bits = lepton_coded_bits(&plan->counts[k], code);
-        if (bits == SIZE_MAX)
-            return SIZE_MAX;
-        size += bits / 8 + 1;
-    }
-    return size;
 }
 
 /* How many of the `n` bytes at `data` are like the first one, from there on. */
@@ -85,43 +62,6 @@ static size_t find_long_run(const uint8_t *data, size_t n)
             return start;
     }
     return n;
-}
-
-/* Count what each stream will have; returns how often the commonest byte occurs. */
-static size_t count_streams(const uint8_t *data, size_t n, struct plan *plan, struct lepton_counts *all)
-{
-    size_t step = (n + plan->streams - 1) / plan->streams, most = 0;
-    memset(all, 0, sizeof *all);
-    for (unsigned k = 0; k < plan->streams; k++) {
-        lepton_count(data + k * step, k + 1 < plan->streams ? step : n - k * step, &plan->counts[k]);
-        for (int s = 0; s < SYMBOLS; s++)
-            all->of[s] += plan->counts[k].of[s];
-    }
-    for (int s = 0; s < SYMBOLS; s++)
-        most = all->of[s] > most ? all->of[s] : most;
-    return most;
-}
-
-/* Decide about a block; `code` is that of the one before, or NULL. */
-static void look_at(const uint8_t *data, size_t n, const struct lepton_code *code, struct plan *plan)
-{
-    struct lepton_counts all;
-    plan->streams = n < SINGLE ? 1 : STREAMS;
-    plan->kind = RAW, plan->size = n, plan->fresh = plan->dominated = 0;
-    if (n && run_length(data, n) == n) {
-        plan->kind = REPEATED, plan->size = 1;
-        return;
-    }
-    if (n < FEWEST)
-        return;
-    plan->dominated = count_streams(data, n, plan, &all) * 20 > n * 19;
-    if (!lepton_make_code(&all, &plan->own))
-        return;
-    size_t own = literals_size(plan, &plan->own) + plan->own.tree_size;
-    size_t before = code ? literals_size(plan, code) : SIZE_MAX;
-    size_t size = literals_head(n) + (own < before ? own : before) + 1;
-    if (size < n)
-        plan->kind = COMPRESSED, plan->size = size, plan->fresh = own < before;
 }
 
 LEPTON_INLINE uint8_t *put_bytes(uint8_t *out, uint64_t value, int bytes)
@@ -163,57 +103,100 @@ static size_t put_runs(const uint8_t *data, size_t n, int last, size_t most, uin
     return (size_t)(at - out);
 }
 
-static uint8_t *put_block(const uint8_t *data, size_t n, const struct plan *plan, const struct lepton_code *code,
-                          int last, uint8_t *out)
+/* What is carried from block to block: the last table, if there was one. */
+struct table {
+    struct lepton_code code;
+    int there;
+};
+
+/* How a block is to be coded: with a table of its own, or the one before; and what that will take, nearly. */
+struct plan {
+    struct lepton_code own;
+    int fresh;
+    size_t size;
+};
+
+/* Choose for `n` bytes, of which `counted` ones were counted. Returns 0 if no code is worth it. */
+static int choose_code(const struct lepton_counts *counts, size_t counted, size_t n, const struct table *before,
+                       struct plan *plan)
 {
-    size_t told = plan->kind == COMPRESSED ? plan->size : n;
-    out = put_block_head(out, plan->kind, told, last);
-    if (plan->kind != COMPRESSED) {
-        memcpy(out, data, plan->size);
-        return out + plan->size;
+    if (!lepton_make_code(counts, &plan->own))
+        return 0;
+    double share = (double)n / (double)counted / 8;
+    size_t own = (size_t)((double)lepton_coded_bits(counts, &plan->own) * share) + plan->own.tree_size, old = SIZE_MAX;
+    if (before->there)
+        old = lepton_coded_bits(counts, &before->code);
+    if (old != SIZE_MAX)
+        old = (size_t)((double)old * share);
+    plan->fresh = own < old;
+    plan->size = plan->fresh ? own : old;
+    return plan->size < n;
+}
+
+/* Write a block of Huffman coded literals. Returns its size, or 0 if that would be over `most`. */
+static size_t put_coded(const uint8_t *data, size_t n, int last, const struct plan *plan, struct table *table, size_t most,
+                        uint8_t *out)
+{
+    const struct lepton_code *code = plan->fresh ? &plan->own : &table->code;
+    unsigned streams = n < SINGLE ? 1 : STREAMS;
+    size_t head = literals_head(n), tree = plan->fresh ? code->tree_size : 0, front = BLOCK_HEAD + head + tree, coded;
+    if (front + 1 >= most || !(coded = lepton_encode_streams(code, data, n, streams, most - front - 1, out + front)))
+        return 0;
+    unsigned width = head == 3 ? 10 : head == 4 ? 14 : 18, format = streams == 1 ? 0 : (unsigned)head - 2;
+    uint64_t kind = plan->fresh ? WITH_TABLE : SAME_TABLE, size = tree + coded;
+    uint8_t *at = put_block_head(out, COMPRESSED, head + size + 1, last);
+    at = put_bytes(at, kind | format << 2 | (uint64_t)n << 4 | size << (4 + width), (int)head);
+    memcpy(at, code->tree, tree);
+    if (plan->fresh)
+        *table = (struct table){plan->own, 1};
+    out[front + coded] = 0; /* no sequences */
+    return front + coded + 1;
+}
+
+/* Write a block in the form that is the shortest. Returns its size, or 0 if that would be over `most`. */
+static size_t put_block(const uint8_t *data, size_t n, int last, struct table *table, size_t most, uint8_t *out)
+{
+    struct lepton_counts counts;
+    struct plan plan;
+    int repeated = n && run_length(data, n) == n;
+    size_t raw = BLOCK_HEAD + (repeated ? 1 : n), room = raw < most ? raw : most, size = 0, commonest = 0;
+    if (n >= FEWEST && !repeated) {
+        size_t counted = lepton_sample(data, n, &counts);
+        for (int s = 0; s < SYMBOLS; s++)
+            commonest = counts.of[s] > commonest ? counts.of[s] : commonest;
+        if (choose_code(&counts, counted, n, table, &plan)) {
+            if (commonest * 20 > counted * 19)
+                size = put_runs(data, n, last, plan.size < room ? plan.size : room, out);
+            if (!size)
+                size = put_coded(data, n, last, &plan, table, room, out);
+        }
     }
-    size_t head = literals_head(n), size = plan->size - head - 1;
-    unsigned width = head == 3 ? 10 : head == 4 ? 14 : 18, format = plan->streams == 1 ? 0 : (unsigned)head - 2;
-    uint64_t kind = plan->fresh ? WITH_TABLE : SAME_TABLE;
-    out = put_bytes(out, kind | format << 2 | (uint64_t)n << 4 | (uint64_t)size << (4 + width), (int)head);
-    if (plan->fresh) {
-        memcpy(out, code->tree, code->tree_size);
-        out += code->tree_size;
-    }
-    out += lepton_encode_streams(code, plan->counts, data, n, plan->streams, out);
-    *out++ = 0; /* no sequences */
-    return out;
+    if (size || raw > most)
+        return size;
+    memcpy(put_block_head(out, repeated ? REPEATED : RAW, n, last), data, raw - BLOCK_HEAD);
+    return raw;
 }
 
 size_t lepton_write_literals(const uint8_t *data, size_t n, size_t most, uint8_t *out)
 {
-    struct plan plan;
-    struct lepton_code code;
-    uint8_t *at = out;
-    size_t start = 0, count;
-    int coded = 0, width = width_of_size(n);
+    struct table table;
+    size_t start = 0, count, used, size;
+    int width = width_of_size(n);
     if (n > UINT32_MAX || most < HEAD)
         return 0;
-    memcpy(at, MAGIC, sizeof MAGIC);
-    at[4] = descriptor(width);
-    at = put_bytes(at + 5, width == 2 ? n - 256 : n, width);
+    table.there = 0; /* the rest of it is not read before it is written */
+    memcpy(out, MAGIC, sizeof MAGIC);
+    out[4] = descriptor(width);
+    put_bytes(out + 5, width == 2 ? n - 256 : n, width);
+    used = 5 + (size_t)width;
     do {
         count = n - start < BLOCK ? n - start : BLOCK;
         size_t run = find_long_run(data + start, count);
         count = run || !n ? run : run_length(data + start, count);
-        look_at(data + start, count, coded ? &code : NULL, &plan);
-        int last = start + count == n;
-        size_t size = BLOCK_HEAD + plan.size, left = most - (size_t)(at - out), runs = 0;
-        if (plan.dominated)
-            runs = put_runs(data + start, count, last, size < left ? size : left, at);
-        if (!runs && size > left)
-            return 0;
-        at = runs ? at + runs : put_block(data + start, count, &plan, plan.fresh ? &plan.own : &code, last, at);
-        if (!runs && plan.fresh)
-            code = plan.own, coded = 1;
-        start += count;
-    } while (start < n);
-    return (size_t)(at - out);
+        size = put_block(data + start, count, start + count == n, &table, most - used, out + used);
+        used += size, start += count;
+    } while (size && start < n);
+    return size ? used : 0;
 }
 
 LEPTON_INLINE uint64_t get_bytes(const uint8_t *at, size_t bytes)

@@ -5,7 +5,7 @@
 
 #include "huffman.h"
 
-/* Write a frame of `n` bytes. Returns its size, or 0 if that would be over `most`; no byte behind these is touched. */
+/* Write a frame of `n` bytes. Returns its size, or 0 if that would be over `most`; no byte behind that is touched. */
 size_t lepton_write_literals(const uint8_t *data, size_t n, size_t most, uint8_t *out);
 
 /* Read a frame of exactly `n` bytes. Returns 0 for what is not such a frame, whether it is one of zstd's or not. */

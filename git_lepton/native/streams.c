@@ -39,6 +39,38 @@ LEPTON_CLONES void lepton_count(const uint8_t *data, size_t n, struct lepton_cou
     }
 }
 
+static LEPTON_CLONES void bounds(const uint8_t *data, size_t n, uint8_t *least, uint8_t *greatest)
+{
+    uint8_t low = 255, high = 0;
+    for (size_t i = 0; i < n; i++) {
+        low = data[i] < low ? data[i] : low;
+        high = data[i] > high ? data[i] : high;
+    }
+    *least = low, *greatest = high;
+}
+
+size_t lepton_sample(const uint8_t *data, size_t n, struct lepton_counts *counts)
+{
+    enum { PIECES = 8, PIECE = 2048, UNSEEN = 24 };
+    uint8_t least, greatest, sample[PIECES * PIECE];
+    unsigned unseen = 0;
+    if (n > 2 * sizeof sample) {
+        for (int k = 0; k < PIECES; k++)
+            memcpy(sample + k * PIECE, data + n / PIECES * k, PIECE);
+        lepton_count(sample, sizeof sample, counts);
+        bounds(data, n, &least, &greatest);
+        for (unsigned s = least; s <= greatest; s++)
+            unseen += !counts->of[s];
+        if (unseen <= UNSEEN) {
+            for (unsigned s = least; s <= greatest; s++)
+                counts->of[s] += !counts->of[s];
+            return sizeof sample;
+        }
+    }
+    lepton_count(data, n, counts);
+    return n;
+}
+
 /* --- writing streams --- */
 
 /* A stream in the making: `word` has `count` bits that are not written yet; what is to be coded ends at `end`. */
@@ -109,7 +141,7 @@ LEPTON_INLINE void put_group(struct stream *at, const uint32_t *pairs, const str
     flush(at);
 }
 
-/* Code `groups` groups of each stream. Words are written whole, so what is left of a stream must fill one. */
+/* Code `groups` groups of each stream. */
 static LEPTON_CLONES void put_groups(struct stream *at, const struct lepton_code *code, size_t groups)
 {
     struct stream a = at[0], b = at[1], c = at[2], d = at[3];
@@ -130,7 +162,7 @@ static LEPTON_CLONES void put_groups(struct stream *at, const struct lepton_code
     at[0] = a, at[1] = b, at[2] = c, at[3] = d;
 }
 
-/* Code what is left down to `start`, and a 1, which tells where the stream begins; no byte more is touched. */
+/* Code what is left down to `start`, and a 1, which tells where the stream begins. */
 static uint8_t *put_rest(struct stream *at, const struct lepton_code *code, const uint8_t *start)
 {
     struct bits rest = {at->word, (unsigned)at->count, at->out};
@@ -144,25 +176,26 @@ static uint8_t *put_rest(struct stream *at, const struct lepton_code *code, cons
     return rest.out;
 }
 
-size_t lepton_encode_streams(const struct lepton_code *code, const struct lepton_counts *counts, const uint8_t *data,
-                             size_t n, unsigned streams, uint8_t *out)
+size_t lepton_encode_streams(const struct lepton_code *code, const uint8_t *data, size_t n, unsigned streams, size_t most,
+                             uint8_t *out)
 {
+    enum { ROOM = MOST_CODED / STREAMS * LONGEST / 8 + 16 };
+    uint8_t rooms[STREAMS][ROOM]; /* side by side, since nobody knows how long each becomes; words are written whole */
     struct stream at[STREAMS];
     size_t step = (n + streams - 1) / streams, last = n - (streams - 1) * step, size = streams > 1 ? JUMPS : 0;
-    for (unsigned k = 0; k < streams; k++) {
-        size_t bytes = lepton_coded_bits(&counts[k], code) / 8 + 1;
-        at[k] = (struct stream){0, 0, out + size, data + (k + 1 < streams ? (k + 1) * step : n)};
-        if (k + 1 < streams) {
-            if (bytes > UINT16_MAX)
-                return 0;
-            out[2 * k] = (uint8_t)bytes, out[2 * k + 1] = (uint8_t)(bytes >> 8);
-        }
-        size += bytes;
-    }
-    if (streams == STREAMS && last > 64)
-        put_groups(at, code, (last - 64) / GROUP);
     for (unsigned k = 0; k < streams; k++)
-        put_rest(&at[k], code, data + k * step);
+        at[k] = (struct stream){0, 0, rooms[k], data + (k + 1 < streams ? (k + 1) * step : n)};
+    if (streams == STREAMS)
+        put_groups(at, code, last / GROUP);
+    for (unsigned k = 0; k < streams; k++) {
+        size_t bytes = (size_t)(put_rest(&at[k], code, data + k * step) - rooms[k]);
+        if (size + bytes > most || bytes > UINT16_MAX)
+            return 0;
+        memcpy(out + size, rooms[k], bytes);
+        size += bytes;
+        if (k + 1 < streams)
+            out[2 * k] = (uint8_t)bytes, out[2 * k + 1] = (uint8_t)(bytes >> 8);
+    }
     return size;
 }
 
