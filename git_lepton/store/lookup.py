@@ -20,11 +20,13 @@ from git_lepton.values import Hash, Oid
 
 _SCHEMA: Final = """
 PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
+BEGIN;
 CREATE TABLE IF NOT EXISTS versions (id INTEGER PRIMARY KEY, hash BLOB UNIQUE NOT NULL, wrap TEXT NOT NULL,
     since INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS streams (hash BLOB PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS chunks (hash BLOB PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = 1;
+COMMIT;
 """
 _FORMAT: Final = 1
 _BATCH: Final = 500
@@ -58,8 +60,10 @@ class Lookup:
         self.is_new = version == 0
         if version not in (0, _FORMAT):
             raise sqlite3.DatabaseError("another format")
-        self._db.executescript(_SCHEMA)
-        self._db.execute(f"PRAGMA user_version = {_FORMAT}")
+        if self.is_new:  # what is lost with the power now is made again
+            self._db.execute("PRAGMA synchronous = OFF")
+            self._db.executescript(_SCHEMA)
+        self._db.execute("PRAGMA synchronous = NORMAL")
 
     def _remove(self) -> None:
         with suppress(AttributeError):
