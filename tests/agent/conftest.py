@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.agent.world import World, copy_world, new_world
+from git_lepton.agent.engine import Engine
+from tests.agent.world import Recorder, Start, World, copy_world, files, new_world
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +37,19 @@ def world(tmp_path: Path, env: dict[str, str], empty_template: World) -> World:
 def serving(tmp_path: Path, env: dict[str, str], serving_template: World) -> World:
     """Release 1.0.0 of digits is on prod, and an agent served it before."""
     return copy_world(serving_template, tmp_path)
+
+
+@pytest.fixture
+def start(serving: World) -> Iterator[Start]:
+    """Starts an agent that serves release 1.0.0, and closes it."""
+    opened: list[Engine] = []
+
+    def begin(**options: object) -> tuple[Engine, Recorder]:
+        engine, seen = serving.engine(**options)
+        opened.append(engine)
+        assert serving.tokenizer() == files(1)["tokenizer.json"]
+        return engine, seen
+
+    yield begin
+    for engine in opened:
+        engine.close()

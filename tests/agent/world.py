@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -263,3 +263,21 @@ def copy_world(template: World, top: Path) -> World:
     shutil.copytree(template.top, top, dirs_exist_ok=True, symlinks=True)
     git(top / "dev", "config", "remote.origin.url", str(top / "remote.git"))
     return World(top)
+
+
+Start = Callable[..., tuple[Engine, Recorder]]
+"""Starts an agent that serves release 1.0.0; takes options of `World.engine`."""
+
+
+def still_old(world: World, engine: Engine, seen: Recorder, reason: str) -> None:
+    """Poll: the new move is refused for `reason`, and release 1.0.0 still serves."""
+    engine.poll()
+    assert seen.refusals() == [reason], seen.events
+    assert world.tokenizer() == files(1)["tokenizer.json"]
+    assert one(engine).state == "serving"
+    assert one(engine).problem
+
+
+def put_tag(world: World, oid: str, channel: str = "prod") -> None:
+    """What who can push, and has no key, can do: point the channel's ref anywhere."""
+    git(world.remote, "update-ref", f"refs/tags/digits@{channel}", oid)

@@ -16,6 +16,8 @@ from git_lepton.git.repo import Repo, discover
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.source import BytesSource
 from git_lepton.store.store import Store
+from tests.cli.team import Team
+from tests.release.team import make_keys, make_people
 from tests.support import git, model_bytes
 
 PATH = "models/m.safetensors"
@@ -91,3 +93,16 @@ def clone(history: tuple[Manifest, ...], remote: Path, tmp_path: Path, lepton: L
     assert lepton("push").status == 0
     git(tmp_path, "clone", "-q", f"file://{remote}", "clone")
     return discover(tmp_path / "clone")
+
+
+@pytest.fixture
+def team(tmp_path: Path, env: dict[str, str], lepton: Lepton, monkeypatch: pytest.MonkeyPatch) -> Team:
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.delenv(name)
+    remote, (ada, bob) = make_people(tmp_path, "ada", "bob")
+    return Team(remote, ada, bob, lepton, monkeypatch)
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    return make_keys(tmp_path / "keys", "ada", "bob", "eve")

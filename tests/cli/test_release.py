@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -23,69 +19,14 @@ from git_lepton.release import moves, status
 from git_lepton.release.candidate import read as read_candidate
 from git_lepton.release.desk import Desk
 from git_lepton.release.names import Version
-from git_lepton.release.status import Ran, StatusReport
+from git_lepton.release.status import StatusReport
 from git_lepton.store.store import Store
-from git_lepton.values import Hash, Oid
-from tests.cli.conftest import Answer, Lepton
-from tests.release.team import CHANNELS, MODEL, PASSED, RULES, Person, make_keys, make_people, refs
+from git_lepton.values import Oid
+from tests.cli.team import Team
+from tests.release.team import CHANNELS, MODEL, PASSED, RULES, Person, refs
 from tests.support import git
 
 PROD, LOG = "refs/tags/digits@prod", "refs/lepton/log/digits@prod"
-
-
-@dataclass(frozen=True)
-class Team:
-    """Two people, their remote, and the command line in either's clone."""
-
-    remote: Path
-    ada: Person
-    bob: Person
-    lepton: Lepton
-    monkeypatch: pytest.MonkeyPatch
-
-    def run(self, who: Person, *args: str) -> Answer:
-        self.monkeypatch.chdir(who.folder)
-        return self.lepton(*args)
-
-    def must(self, who: Person, *args: str) -> Answer:
-        done = self.run(who, *args)
-        assert done.status == 0, (args, done.out, done.err)
-        return done
-
-    def release(self, seed: int, *channels: str, **options: object) -> str:
-        """Ada commits another model, tags it with the next minor version and promotes it to these channels."""
-        commit = self.ada.commit_model(seed, **options)  # type: ignore[arg-type]
-        self.ada.git("push", "-q", "origin", "main")
-        self.must(self.ada, "tag", "digits", "--minor", "--initial", "1.0.0", "--push")
-        for channel in channels:
-            spec = "digits" if channel == "prod" else f"digits@v1.{len(self.versions()) - 1}.0"
-            self.must(self.ada, "promote", spec, channel, "-m", f"model {seed} is better", "--push")
-        return commit
-
-    def versions(self) -> list[str]:
-        return [ref for ref in refs(self.remote) if ref.startswith("refs/tags/digits@v")]
-
-    def channels(self, who: Person) -> dict[str, dict[str, object]]:
-        found = self.run(who, "channels", "--json").json["channels"]
-        return {f"{one['model']}@{one['channel']}": one for one in found}
-
-    def version(self, who: Person, channel: str) -> str:
-        move = self.channels(who)[f"digits@{channel}"]["move"]
-        assert isinstance(move, dict)
-        return str(move["version"])
-
-
-@pytest.fixture
-def team(tmp_path: Path, env: dict[str, str], lepton: Lepton, monkeypatch: pytest.MonkeyPatch) -> Team:
-    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
-        monkeypatch.delenv(name)
-    remote, (ada, bob) = make_people(tmp_path, "ada", "bob")
-    return Team(remote, ada, bob, lepton, monkeypatch)
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    return make_keys(tmp_path / "keys", "ada", "bob", "eve")
 
 
 # Versions
@@ -513,63 +454,6 @@ def test_offline_says_as_of_when(team: Team) -> None:
         assert team.run(team.bob, *words).status == 8
     assert team.run(team.bob, "log", "--offline").status == 2
     assert team.run(team.bob, "deployed", "--offline", "--prometheus", "http://localhost").status == 2
-
-
-# What runs
-
-
-def test_deployed_reads_what_agents_report(team: Team) -> None:
-    team.release(1, "staging", "prod")
-    bundle = Hash("b" * 64)
-    ran = (Ran(2000.0, 2, "1.0.0", bundle, "promote"), Ran(1000.0, 1, "0.9.0", bundle, "promote", "int8"))
-    report = StatusReport("eu-1", "digits", "prod", 3000.0, True, seq=2, version="0.9.0", bundle=bundle, history=ran)
-    status.publish(team.ada.repo, "origin", report)
-    blob = git(team.remote, "hash-object", "-w", "--stdin", data=b"{}")
-    git(team.remote, "update-ref", "refs/lepton/status/digits@prod/bad", blob)
-    done = team.run(team.bob, "deployed", "digits")
-    assert done.status == 5
-    assert "eu-1   digits  prod     0.9.0    1970-01-01 00:33 UTC  1970-01-01 00:50 UTC  wanted: 1.0.0" in done.out
-    assert "not a report: digits@prod/bad" in done.out
-    then = team.run(team.bob, "deployed", "--at", "1970-01-01T00:20:00Z", "--json").json
-    assert [(one["agent"], one["version"], one["variant"]) for one in then["agents"]] == [("eu-1", "0.9.0", "int8")]
-
-
-class _Prometheus(BaseHTTPRequestHandler):
-    asked: list[str] = []  # noqa: RUF012 - one server a test session
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        labels = {"instance": "a:1", "model": "digits", "channel": "prod", "version": "1.0.0", "digest": "b" * 64}
-        result = [{"metric": labels, "value": [1000.5, "1"]}, {"metric": labels, "value": [1000.5, "0"]}]
-        body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
-        self.send_response(200 if "api" in self.path else 404)
-        self.end_headers()
-        self.wfile.write(body if "broken" not in self.path else b"<html>")
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it has there
-        """Print nothing."""
-
-
-@pytest.fixture
-def prometheus() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), _Prometheus)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def test_deployed_asks_prometheus(team: Team, prometheus: str) -> None:
-    team.release(1, "staging", "prod")
-    shown = team.must(team.bob, "deployed", "digits", "--prometheus", prometheus).out
-    assert "a:1    digits  prod     1.0.0" in shown
-    assert "query=lepton_model_info%7Bmodel%3D%22digits%22%7D" in _Prometheus.asked[-1]
-    team.must(team.bob, "deployed", "--prometheus", prometheus, "--at", "1970-01-01T01:00:00Z")
-    assert _Prometheus.asked[-1].endswith("time=3600.000")
-    assert team.run(team.bob, "deployed", "--prometheus", prometheus + "/broken").status == 5
-    assert team.run(team.bob, "deployed", "--prometheus", "file:///etc/passwd").status == 2
-    assert team.run(team.bob, "deployed", "--prometheus", "http://127.0.0.1:1").status == 8
 
 
 def test_names_are_told_apart(team: Team) -> None:
