@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from git_lepton import atomic
 from git_lepton.errors import UsageError
+from git_lepton.git import packfile
 from git_lepton.git.objectid import BLOB_MODE, TreeEntry, encode_tree, hash_object
 from git_lepton.git.packfile import (
     PackWriter,
@@ -213,6 +214,23 @@ def test_objects_elsewhere(repo: Repo, tmp_path: Path, monkeypatch: pytest.Monke
             pack.publish()
     assert pack.path(".pack").parent == tmp_path / "else/objects/pack"
     assert here.git("cat-file", "blob", oid).stdout == b"x"
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_objects_of_all_sizes_by_turns(repo: Repo, monkeypatch: pytest.MonkeyPatch, kernel: bool) -> None:
+    """Nothing of one object is left in the next, which is laid out in the same memory or in some of its own."""
+    monkeypatch.setattr(packfile, "_KEPT", 200_000)
+    if not kernel:
+        monkeypatch.setattr(packfile, "kernels", lambda: None)
+    blobs = [os.urandom(size) for size in (150_000, 10, 199_999, 400_000, 0, 65_535, 131_072, 250_000)]
+    with PackWriter(repo, objects=len(blobs)) as writer:
+        with ThreadPoolExecutor(2) as pool:
+            oids = list(pool.map(lambda blob: writer.add("blob", [blob[:7], blob[7:]]), blobs))
+        with writer.finish() as pack:
+            pack.publish()
+    for oid, blob in zip(oids, blobs, strict=True):
+        assert repo.git("cat-file", "blob", oid).stdout == blob
+    repo.git("verify-pack", str(pack.path(".pack")))
 
 
 def test_a_torn_pack_is_never_finished(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
