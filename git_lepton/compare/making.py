@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Files = Mapping[Whose, FileSide]
 """The sides that are there."""
 
-_KEPT: Final = 48 << 20
+_KEPT: Final = 96 << 20
 """Raw bytes of one tensor, all sides together, that are kept for a second look; of two tensors at once."""
 
 
@@ -212,7 +212,8 @@ class _Reader:
     def blocks(self, pool: ThreadPoolExecutor | None) -> TensorBlocks:
         """What strategies look at."""
         spans = -(-self._elements // CHUNK_ELEMENTS)
-        return TensorBlocks(self._name, self._decoder.dtype, self._elements, spans, self._load, self._keeps, pool)
+        dtype, based = self._decoder.dtype, "base" in self._tensors
+        return TensorBlocks(self._name, dtype, self._elements, spans, self._load, based, self._keeps, pool)
 
     def last(self, span: int) -> tuple[Block, Mapping[Hash, memoryview]]:
         """A span and what is in it of the closest relative; it need not be kept any longer."""

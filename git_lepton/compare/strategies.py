@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -35,11 +35,15 @@ from git_lepton.native.merging import ALL, STREAMS, Chance, Choice, Election
 from git_lepton.store.reading import in_order
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from git_lepton.compare.arithmetic import Magnitudes
 
 Result = TypeVar("Result")
+
+Tallied: TypeAlias = "tuple[Magnitudes, NDArray[np.int64]]"
+"""Magnitudes, each once, and how often each is there: changes of narrow floats are few different ones."""
 
 _PARALLEL: Final = 0.9995
 """Cosine from which on the arc is taken for a line."""
@@ -48,9 +52,10 @@ _DIGIT: Final = 13
 _BITS: Final = 63
 """Of a float64 without its sign."""
 _COLLECT: Final = 1 << 20
-"""So many candidates for a threshold are collected; more of them are told apart by further bits first."""
+"""So many different candidates for a threshold are collected; more of them are told apart by further bits first."""
 _SAMPLE: Final = 1 << 15
-"""Elements, at least, by which a threshold is guessed, if there are so many."""
+_SAMPLE_SHARE: Final = 1 << 8
+"""Elements by which a threshold is guessed, if there are so many: at least, and one in how many of a tensor."""
 _DEVIATIONS: Final = 5
 """Standard deviations of a rank in a sample between which the wanted one is looked for."""
 
@@ -65,6 +70,7 @@ class TensorBlocks:
         elements: how many it has.
         blocks: into how many parts it is cut that are read at once.
         load: one of them, the same each time; called on any thread.
+        based: whether blocks have a base.
         kept: whether a second look at a block costs nothing.
         pool: those threads; None for fresh ones.
     """
@@ -74,6 +80,7 @@ class TensorBlocks:
     elements: int
     blocks: int
     load: Callable[[int], Block]
+    based: bool
     kept: bool = False
     pool: ThreadPoolExecutor | None = None
 
@@ -100,7 +107,7 @@ def prepare(strategy: str, options: Mapping[str, float], tensor: TensorBlocks) -
     known = check_options(strategy, options)
     if strategy not in _PREPARE:
         raise UsageError(f"merge strategy {strategy} does not compute values")
-    if STRATEGIES[strategy].needs_base and tensor.blocks and tensor.load(0).base is None:
+    if STRATEGIES[strategy].needs_base and not tensor.based:
         raise UsageError(
             f"merge strategy {strategy} works on changes, and {tensor.name!r} has no common ancestor",
             hint="average and slerp need none",
@@ -259,31 +266,28 @@ class _Search:
         digit = (1 << width) - 1 - at
         self.prefix, self.candidates = self.prefix << width | digit, int(counts[digit])
 
-    def collect(self, bits: Magnitudes) -> Magnitudes | int:
-        """The candidates in `bits`; only their number where all are equal."""
+    def finish(self, found: Sequence[tuple[int, Tallied]]) -> _Trim:
+        """The trim, from the candidates of every block, by its first element."""
         import numpy as np
 
-        if not self.shift:
-            return int(np.count_nonzero(bits == self.prefix))
-        found = self.candidates_in(bits)
-        return found.copy() if found is bits else found
-
-    def finish(self, found: list[tuple[int, Magnitudes | int]]) -> _Trim:
-        """The trim, from what was collected of every block, by its first element."""
-        import numpy as np
-
-        threshold, left = self.prefix, self.left
-        if self.shift:
-            pool = np.concatenate([bits for _, bits in found])
-            pool.sort()  # faster than a partition where many are equal, as changes of narrow floats are
-            threshold = int(pool[pool.size - left])
-            left -= pool.size - int(np.searchsorted(pool, threshold, side="right"))
+        sizes, counts = (np.concatenate(parts) for parts in zip(*(tallied for _, tallied in found), strict=True))
+        order = np.argsort(sizes)
+        above = np.cumsum(counts[order][::-1])
+        at = int(np.searchsorted(above, self.left))
+        threshold = int(sizes[order[-1 - at]])
+        left = self.left - int(counts[sizes > threshold].sum())
         quota = {}
-        for first, bits in found:
-            count = bits if isinstance(bits, int) else int(np.count_nonzero(bits == threshold))
+        for first, (own, often) in found:
+            count = int(often[own == threshold].sum())
             quota[first] = ALL if count <= left else left
             left -= min(left, count)
         return _Trim(threshold, quota)
+
+
+def _tallied(bits: Magnitudes) -> Tallied:
+    import numpy as np
+
+    return np.unique(bits, return_counts=True)
 
 
 def _trims(tensor: TensorBlocks, keep: int) -> list[_Trim]:
@@ -297,13 +301,20 @@ def _guessed(tensor: TensorBlocks, keep: int) -> list[_Trim] | None:
     """The trims in one pass, if a sample tells about where the thresholds are; the answer is exact or None."""
     windows = _windows(tensor, keep)
     counts, held = [0, 0], [0, 0]
-    pools: list[list[tuple[int, Magnitudes | int]]] = [[], []]
-    for first, found in tensor.each(lambda block: (block.first, arithmetic.window(tensor.dtype, block, windows))):
-        for side, (above, bits) in enumerate(found):
+    pools: list[list[tuple[int, Tallied]]] = [[], []]
+    distinct = [0, 0]
+
+    def look(block: Block) -> list[tuple[int, int, Tallied]]:
+        found = arithmetic.window(tensor.dtype, block, windows)
+        return [(above, bits.size, _tallied(bits)) for above, bits in found]
+
+    for first, found in tensor.each(lambda block: (block.first, look(block))):
+        for side, (above, inside, tallied) in enumerate(found):
             counts[side] += above
-            held[side] += bits.size
-            pools[side].append((first, bits))
-        if max(held) > _COLLECT:
+            held[side] += inside
+            distinct[side] += tallied[0].size
+            pools[side].append((first, tallied))
+        if max(distinct) > _COLLECT:
             return None
     if not all(above < keep <= above + inside for above, inside in zip(counts, held, strict=True)):
         return None
@@ -316,7 +327,7 @@ def _windows(tensor: TensorBlocks, keep: int) -> list[tuple[int, int]]:
 
     looked = range(tensor.blocks) if tensor.kept else range(tensor.blocks // 2, tensor.blocks // 2 + 1)
     # Odd, so that it has no common measure with the rows.
-    step = tensor.elements * len(looked) // tensor.blocks // _SAMPLE | 1
+    step = tensor.elements * len(looked) // tensor.blocks // max(_SAMPLE, tensor.elements // _SAMPLE_SHARE) | 1
 
     def sample(number: int) -> list[Magnitudes]:
         block = tensor.load(number)
@@ -354,15 +365,14 @@ def _searched(tensor: TensorBlocks, keep: int) -> list[_Trim]:
             if not search.is_narrow:
                 search.narrow(total)
 
-    def collect(block: Block) -> tuple[int, list[Magnitudes | int]]:
+    def collect(block: Block) -> tuple[int, list[Tallied]]:
         import numpy as np
 
-        found: list[list[Any]] = [[], []]
+        found: list[list[Magnitudes]] = [[], []]
         for both in arithmetic.magnitudes(tensor.dtype, block):
             for side, bits in enumerate(both):
-                found[side].append(searches[side].collect(bits))
-        joined = [sum(parts) if isinstance(parts[0], int) else np.concatenate(parts) for parts in found]
-        return block.first, joined
+                found[side].append(searches[side].candidates_in(bits))
+        return block.first, [_tallied(np.concatenate(parts)) for parts in found]
 
     pools = list(tensor.each(collect))
-    return [search.finish([(first, bits[side]) for first, bits in pools]) for side, search in enumerate(searches)]
+    return [search.finish([(first, found[side]) for first, found in pools]) for side, search in enumerate(searches)]

@@ -34,7 +34,7 @@ def tensor(base: np.ndarray | None, ours: np.ndarray, theirs: np.ndarray, block:
         assert there is not None
         return Block(number * block, before, here, there)
 
-    return TensorBlocks("layer.0.weight", "F64", ours.size, -(-ours.size // block), load)
+    return TensorBlocks("layer.0.weight", "F64", ours.size, -(-ours.size // block), load, based=sides[0] is not None)
 
 
 def merged(strategy: str, data: TensorBlocks, **options: float) -> np.ndarray:
@@ -181,6 +181,17 @@ def test_guessing_and_searching_agree(kept: bool) -> None:
     base, ours, theirs = (side.astype(np.float16) for side in three(7, 30_000))
     data = dataclasses.replace(tensor(base, ours, theirs, 2000), kept=kept)
     assert strategies._guessed(data, 6000) == strategies._searched(data, 6000)
+
+
+def test_candidates_that_are_equal_are_collected_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes of narrow floats in a large tensor: many are as large as the threshold."""
+    monkeypatch.setattr(strategies, "_COLLECT", 1000)
+    steps = np.random.default_rng(4).integers(-20, 21, (2, 300_000)) * 0.25
+    data = tensor(np.zeros(300_000), steps[0], steps[1], 65_536)
+    trims = strategies._guessed(data, 60_000)
+    assert trims is not None
+    assert trims == strategies._searched(data, 60_000)
+    np.testing.assert_array_equal(trimmed(data, trims[0]), paper_trim(steps[0], 0.2))
 
 
 def test_dare_drops_at_random_rescales_and_elects() -> None:
