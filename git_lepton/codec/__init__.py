@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from git_lepton.codec.chunking import CHUNK_BYTES, CHUNK_ELEMENTS, chunk_lengths, content_cuts
 from git_lepton.codec.decoder import decode
-from git_lepton.codec.encoder import DELTA_WORTH, Frame, encode, worth_delta
+from git_lepton.codec.encoder import DELTA_WORTH, Frame, delta_limit, encode
 from git_lepton.codec.frame import (
     DELTA,
     MAX_RAW,
@@ -49,7 +49,7 @@ __all__ = [
     "chunk_lengths",
     "content_cuts",
     "decode",
+    "delta_limit",
     "encode",
     "read_header",
-    "worth_delta",
 ]

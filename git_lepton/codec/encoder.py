@@ -106,7 +106,13 @@ class _Body:
 
 
 def encode(
-    raw: Buffer, dtype: str, *, raw_hash: bytes | None = None, hashed: bool = False, base: Base | None = None
+    raw: Buffer,
+    dtype: str,
+    *,
+    raw_hash: bytes | None = None,
+    hashed: bool = False,
+    base: Base | None = None,
+    limit: float | None = None,
 ) -> Frame:
     """Encode one chunk, as a delta from `base` where that pays.
 
@@ -116,6 +122,7 @@ def encode(
         raw_hash: the BLAKE3 digest that the chunk should have, if it is known already.
         hashed: `raw_hash` was taken from this very memory, which nobody writes to: equal bytes need no second hash.
         base: what may predict the chunk; ignored if it cannot or does not save a tenth.
+        limit: the share of its size that a delta may have, which `delta_limit` told of a chunk beside it; None to try.
 
     Raises:
         CorruptError: the frame would not decode to `raw_hash`: the chunk changed meanwhile, or this machine errs.
@@ -125,7 +132,7 @@ def encode(
     if len(view) > MAX_RAW:
         raise FrameError(f"a chunk of {len(view)} bytes; at most {MAX_RAW} fit in a frame")
     digest = blake3(view).digest() if raw_hash is None else raw_hash
-    body = _best(view, dtype, base)
+    body = _best(view, dtype, base, limit)
     same = body.holds(view, dtype) if hashed or raw_hash is None else body.hash(dtype, len(view)) == digest
     if not same:
         raise CorruptError(f"chunk {digest.hex()} does not decode to what was encoded")
@@ -134,34 +141,34 @@ def encode(
     return Frame(body.codec, Hash(digest.hex()), len(view), (header, *body.parts()))
 
 
-def worth_delta(raw: Buffer, dtype: str, base: Base) -> bool:
-    """Tell, from a sample of at most 16 Ki elements, whether a delta from `base` would save a tenth of this chunk."""
-    return _delta_limit(memoryview(raw).cast("B"), dtype, base) is not None
+def delta_limit(raw: Buffer, dtype: str, base: Base) -> float | None:
+    """The share of the raw size up to which a delta is worth it: it saves a tenth of what the chunk has without a base.
 
-
-def _best(raw: memoryview, dtype: str, base: Base | None) -> _Body:
-    if len(raw) < _LEAST:
-        return _Body(STORED, data=raw)
-    limit = None if base is None else _delta_limit(raw, dtype, base)
-    if limit is not None:
-        body = _by_planes(raw, dtype, base)
-        if body.length() <= limit * len(raw):
-            return body
-    body = _without_base(raw, dtype)
-    return body if body.length() <= WORTH * len(raw) else _Body(STORED, data=raw)
-
-
-def _delta_limit(raw: memoryview, dtype: str, base: Base) -> float | None:
-    """The share of the raw size up to which a delta is worth it, or None if a sample says that it never is."""
+    None if a sample, of at most 16 Ki elements, says that it never is.
+    """
+    view = memoryview(raw).cast("B")
     width, base_width = width_of(dtype), width_of(base.dtype)
-    if not raw or not base.raw or not predictable(dtype, base.dtype) or len(raw) % width:
+    if not view or not base.raw or not predictable(dtype, base.dtype) or len(view) % width:
         return None
-    pieces = _sample(len(raw) // width)
-    sample = _gather(raw, pieces, width)
+    pieces = _sample(len(view) // width)
+    sample = _gather(view, pieces, width)
     base_sample = _gather(memoryview(base.raw).cast("B"), pieces, base_width)
     limit = DELTA_WORTH * min(_without_base(sample, dtype).length() / len(sample), 1)
     body = _by_planes(sample, dtype, Base(base.hash, base.dtype, base_sample))
     return limit if body.length() <= limit * len(sample) else None
+
+
+def _best(raw: memoryview, dtype: str, base: Base | None, limit: float | None) -> _Body:
+    if len(raw) < _LEAST:
+        return _Body(STORED, data=raw)
+    if base is not None:
+        limit = delta_limit(raw, dtype, base) if limit is None else limit
+        if limit is not None:
+            body = _by_planes(raw, dtype, base)
+            if body.length() <= limit * len(raw):
+                return body
+    body = _without_base(raw, dtype)
+    return body if body.length() <= WORTH * len(raw) else _Body(STORED, data=raw)
 
 
 def _sample(count: int) -> list[slice]:

@@ -8,6 +8,7 @@ over, with the versions that it relies upon, when the whole is stored; else the 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 
 from blake3 import blake3
@@ -18,7 +19,7 @@ from git_lepton.git.packfile import PackWriter
 from git_lepton.store.assemble import StoredChunk
 from git_lepton.store.bases import find_bases
 from git_lepton.store.catalog import Catalog
-from git_lepton.store.encoding import ChunkEncoder, Shelf
+from git_lepton.store.encoding import Choice, ChunkEncoder, Shelf
 from git_lepton.store.index import VersionIndex
 from git_lepton.store.manifest import Manifest
 from git_lepton.store.source import Source
@@ -91,6 +92,7 @@ class BegunPack(Closing):
         self._encoder: ChunkEncoder | None = None
         self._seen: set[Hash] = set()
         self._chunks: dict[Hash, StoredChunk] = {}
+        self._choices: dict[int, Choice] = {}
         self._lock = Lock()
 
     @property
@@ -104,7 +106,7 @@ class BegunPack(Closing):
         return sum(chunk.raw_length for chunk in self._chunks.values())
 
     def add(self, tensor: int, number: int, digest: Hash, raw: memoryview, kin: Mapping[Hash, memoryview]) -> None:
-        """Encode a chunk unless it is stored.
+        """Encode a chunk unless it is stored. Once the first one of a tensor is, it has decided about the others.
 
         Args:
             tensor: which of the file.
@@ -122,11 +124,15 @@ class BegunPack(Closing):
                 return
             self._seen.add(digest)
             encoder = self._opened()
-        chunk = encoder.encode_chunk(
-            raw, self._layout.tensors[tensor].dtype, bytes.fromhex(digest), number, self._options.get(tensor, ()), kin
-        )
+            known = self._choices.get(tensor)
+        options = self._options.get(tensor, ()) if known is None else known.options
+        choice = Choice() if known is None else replace(known)
+        dtype = self._layout.tensors[tensor].dtype
+        chunk = encoder.encode_chunk(raw, dtype, bytes.fromhex(digest), number, options, kin, choice)
         with self._lock:
             self._chunks[digest] = chunk
+            if number == 0:
+                self._choices[tensor] = choice
 
     def _opened(self) -> ChunkEncoder:
         if self._encoder is None:

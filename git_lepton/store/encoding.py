@@ -16,7 +16,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from git_lepton.codec import DELTA, Base, encode
+from git_lepton.codec import DELTA, Base, delta_limit, encode
 from git_lepton.errors import ChangedError, CorruptError
 from git_lepton.git.packfile import PackWriter
 from git_lepton.progress import Progress
@@ -96,10 +96,19 @@ _Trial = tuple[BaseStream, PlacedChunk, Base]
 
 
 @dataclass(slots=True)
-class _Choice:
-    """What was decided about one stream: the base to subtract, or None for none."""
+class Choice:
+    """What a chunk decides about all of its stream: the base to subtract, or None for none.
+
+    `limit` is the share of its size that a delta of a chunk may have.
+    """
 
     base: BaseStream | None = None
+    limit: float | None = None
+
+    @property
+    def options(self) -> tuple[BaseStream, ...]:
+        """What is tried for the other chunks."""
+        return () if self.base is None else (self.base,)
 
 
 class ChunkEncoder:
@@ -123,7 +132,7 @@ class ChunkEncoder:
         the whole tensor; so a tensor that was trained from scratch costs one wasted trial, not one a chunk.
         """
         done: dict[Hash, StoredChunk] = dict(known)
-        choices: dict[Hash, _Choice] = {}
+        choices: dict[Hash, Choice] = {}
         with ThreadPoolExecutor(THREADS, thread_name_prefix="encode") as pool:
             trials = [s for s in streams if s.hash in options]
             self._drain(pool, self._fresh(trials, done, first=True), done, options, choices)
@@ -151,7 +160,7 @@ class ChunkEncoder:
         work: Iterator[tuple[SurveyedStream, int, int]],
         done: dict[Hash, StoredChunk],
         options: Mapping[Hash, tuple[BaseStream, ...]],
-        choices: dict[Hash, _Choice],
+        choices: dict[Hash, Choice],
     ) -> None:
         running: deque[Future[StoredChunk]] = deque()
 
@@ -161,9 +170,9 @@ class ChunkEncoder:
 
         for stream, number, offset in work:
             choice = choices.get(stream.hash)
-            bases = options.get(stream.hash, ()) if choice is None else ((choice.base,) if choice.base else ())
+            bases = options.get(stream.hash, ()) if choice is None else choice.options
             if choice is None:
-                choice = choices.setdefault(stream.hash, _Choice())
+                choice = choices.setdefault(stream.hash, Choice())
             if stream.chunk_lengths[number] < _SMALL:
                 collect(self._encode(stream, number, offset, bases, choice))
                 continue
@@ -181,6 +190,7 @@ class ChunkEncoder:
         number: int,
         bases: Sequence[BaseStream],
         kin: Mapping[Hash, memoryview],
+        choice: Choice,
     ) -> StoredChunk:
         """Encode one chunk from memory that nobody writes to; safe to call from several threads.
 
@@ -191,12 +201,13 @@ class ChunkEncoder:
             number: which chunk of its tensor.
             bases: what its tensor may descend from.
             kin: chunks that need not be read, by their hash.
+            choice: of another chunk of its tensor, or new; it gets what this one decides.
         """
         best = self._best(raw, dtype, raw_hash, self._bases(bases, number, kin))
-        return self._write(raw, dtype, raw_hash, best, _Choice(), hashed=True)
+        return self._write(raw, dtype, raw_hash, best, choice, hashed=True)
 
     def _encode(
-        self, stream: SurveyedStream, number: int, offset: int, bases: Sequence[BaseStream], choice: _Choice
+        self, stream: SurveyedStream, number: int, offset: int, bases: Sequence[BaseStream], choice: Choice
     ) -> StoredChunk:
         length, digest = stream.chunk_lengths[number], stream.chunk_hashes[number]
         raw = self._buffer(length)
@@ -230,11 +241,15 @@ class ChunkEncoder:
         dtype: str,
         raw_hash: bytes,
         best: _Trial | None,
-        choice: _Choice,
+        choice: Choice,
         *,
         hashed: bool = False,
     ) -> StoredChunk:
-        frame = encode(raw, dtype, raw_hash=raw_hash, hashed=hashed, base=best[2] if best else None)
+        base = best[2] if best else None
+        limit = choice.limit
+        if base is not None and limit is None:
+            limit = choice.limit = delta_limit(raw, dtype, base)
+        frame = encode(raw, dtype, raw_hash=raw_hash, hashed=hashed, base=None if limit is None else base, limit=limit)
         placed = None
         if best and frame.codec == DELTA:
             choice.base, placed = best[0], best[1]

@@ -24,9 +24,9 @@ from git_lepton.codec import (
     Base,
     Frame,
     decode,
+    delta_limit,
     encode,
     read_header,
-    worth_delta,
 )
 from git_lepton.codec.frame import build_header
 from git_lepton.codec.payload import PackedPlane, build_table
@@ -104,7 +104,7 @@ def test_floats_with_zeros() -> None:
 @pytest.mark.parametrize(("dtype", "share"), [("F32", 0.56), ("BF16", 0.16), ("F16", 0.3), ("F64", 0.3)])
 def test_fine_tuned_floats(dtype: str, share: float) -> None:
     raw, base = cast(TUNED, dtype), base_of(cast(WEIGHTS, dtype), dtype)
-    assert worth_delta(raw, dtype, base)
+    assert delta_limit(raw, dtype, base) is not None
     frame = round_trip(raw, dtype, base)
     assert frame.codec == DELTA
     assert frame.length <= share * len(raw)
@@ -134,7 +134,7 @@ def test_changed_integers(dtype: str) -> None:
 
 def test_a_base_that_does_not_help_is_left_out() -> None:
     raw, other = cast(WEIGHTS, "F32"), base_of(cast(WEIGHTS[::-1].copy(), "F32"), "F32")
-    assert not worth_delta(raw, "F32", other)
+    assert delta_limit(raw, "F32", other) is None
     assert round_trip(raw, "F32", other).codec == PLANES
     assert round_trip(raw, "I32", other).codec != DELTA
     assert round_trip(raw, "Q4_0", other).codec != DELTA
@@ -147,7 +147,7 @@ def test_a_base_that_helps_only_where_it_is_sampled_is_left_out() -> None:
     stride = (COUNT - 4096) // 3
     for start in range(0, COUNT, stride):
         base[start : start + 4096] = raw[start : start + 4096]
-    assert worth_delta(raw.tobytes(), "F32", base_of(base.tobytes(), "F32"))
+    assert delta_limit(raw.tobytes(), "F32", base_of(base.tobytes(), "F32")) is not None
     assert round_trip(raw.tobytes(), "F32", base_of(base.tobytes(), "F32")).codec == PLANES
 
 
