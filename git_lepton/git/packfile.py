@@ -29,6 +29,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -268,13 +269,14 @@ class PackWriter:
             digest = self._digest()
             _pwrite_all(self._fd, digest, self._size)
             os.fchmod(self._fd, _PACK_MODE)
-            atomic.fsync_file(self._fd)
-            index = encode_index(list(self._entries.values()), digest, self._repo.object_format)
-            with index_path.open("xb") as stream:
+            with ThreadPoolExecutor(1) as pool, index_path.open("xb") as stream:  # two flushes take as long as one
+                flush = pool.submit(atomic.fsync_file, self._fd)
+                index = encode_index(list(self._entries.values()), digest, self._repo.object_format)
                 stream.write(index)
                 stream.flush()
                 os.fchmod(stream.fileno(), _PACK_MODE)
                 atomic.fsync_file(stream.fileno())
+                flush.result()
         except BaseException:
             index_path.unlink(missing_ok=True)
             self._discard()
@@ -345,10 +347,12 @@ class PendingPack:
         assert self._fd is not None
         _make_folder(self._base.parent)
         keep = self.path(".keep")
-        atomic.write_file(keep, atomic.owner_token().encode("ascii") + b"\n")
+        atomic.write_file(keep, atomic.owner_token().encode("ascii") + b"\n", durable=False)
         self._published = True
         for suffix in (".pack", ".idx"):
             self._parts[suffix].replace(self.path(suffix))
+        with keep.open("rb") as stream:
+            atomic.fsync_file(stream.fileno())
         atomic.fsync_dir(self._base.parent)
         for _ in range(_PUBLISH_TRIES):
             gone = [suffix for suffix in self._parts if not self.path(suffix).exists()]
