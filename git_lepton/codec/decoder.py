@@ -13,6 +13,7 @@ from git_lepton.codec.fused import unpack
 from git_lepton.codec.payload import PackedPlane, inflate, parse_payload, unpack_plane
 from git_lepton.codec.planes import UNSIGNED, has_planes, width_of
 from git_lepton.codec.transform import Base, holds, join
+from git_lepton.codec.workspace import blank
 from git_lepton.errors import CorruptError, FrameError
 from git_lepton.values import Hash
 
@@ -49,7 +50,7 @@ def decode(
     body = view[header.size :]
     if header.codec in (PLANES, DELTA):
         _check_planes(header)
-        raw = _fresh(header.raw_length) if out is None else out
+        raw = blank(header.raw_length) if out is None else out
         join_payload(body, header.dtype, _find_base(header, base), raw)
     else:
         raw = body if header.codec == STORED else memoryview(inflate(body, header.raw_length))
@@ -74,7 +75,7 @@ def join_payload(payload: memoryview, dtype: str, base: Base | None, out: memory
     Raises:
         FrameError: malformed.
     """
-    if not unpack(payload, elements_of(out, dtype), dtype, base):
+    if not unpack(payload, out, dtype, base):
         join_planes(parse_payload(payload, width_of(dtype)), dtype, base, out)
 
 
@@ -95,13 +96,6 @@ def elements_of(raw: memoryview, dtype: str) -> Elements:
     import numpy as np
 
     return np.frombuffer(raw, UNSIGNED[width_of(dtype)])
-
-
-def _fresh(length: int) -> memoryview:
-    """Memory to fill, not zeroed."""
-    import numpy as np
-
-    return np.empty(length, np.uint8).data
 
 
 def _check_planes(header: FrameHeader) -> None:

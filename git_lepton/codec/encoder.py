@@ -87,7 +87,7 @@ class _Body:
     def hash(self, dtype: str, raw_length: int) -> bytes:
         """BLAKE3 digest of the chunk that this decodes to."""
         if self.codec in (PLANES, DELTA):
-            scratch = WORKSPACE.array("restored", "<u1", raw_length).data
+            scratch = WORKSPACE.memory("restored", raw_length)
             if self.planes:
                 join_planes(self.planes, dtype, self.base, scratch)
             else:
@@ -100,7 +100,7 @@ class _Body:
         if self.planes:
             return planes_hold(self.planes, dtype, raw, self.base)
         if self.codec in (PLANES, DELTA):
-            return unpacks_to(self.data, elements_of(raw, dtype), dtype, self.base)
+            return unpacks_to(memoryview(self.data), raw, dtype, self.base)
         # startswith compares with memcmp; == between two memoryviews goes item by item.
         return self.data is raw or inflate(self.data, len(raw)).startswith(raw)
 
@@ -206,10 +206,10 @@ def _deflate(raw: memoryview) -> bytes:
 
 
 def _by_planes(raw: memoryview, dtype: str, base: Base | None) -> _Body:
-    codec, elements = PLANES if base is None else DELTA, elements_of(raw, dtype)
-    payload = pack(elements, dtype, base)
+    codec, payload = PLANES if base is None else DELTA, pack(raw, dtype, base)
     if payload is not None:
         return _Body(codec, data=payload, base=base)
+    elements = elements_of(raw, dtype)
     planes: list[Plane] = [WORKSPACE.array(f"plane{k}", "<u1", elements.size) for k in range(elements.itemsize)]
     split(elements, planes, dtype, base)
     return _Body(codec, planes=tuple(map(pack_plane, planes)), base=base)

@@ -10,59 +10,58 @@ A frame made here differs from the one that `payload` makes of the same chunk; b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from git_lepton.codec.planes import is_float
-from git_lepton.codec.transform import Base, whole_prediction
+from git_lepton.codec.planes import is_float, width_of
+from git_lepton.codec.transform import Base
 from git_lepton.codec.workspace import WORKSPACE
 from git_lepton.native.payload import PayloadKernels, kernels
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
-    from git_lepton.codec.planes import Elements
-
-
-def pack(elements: Elements, dtype: str, base: Base | None) -> bytes | None:
-    """The payload of elements, or of their differences from `base`; None where `payload` has to make it."""
-    native = _for(dtype, base)
-    if native is None or not elements.size:
+def pack(raw: memoryview, dtype: str, base: Base | None) -> bytes | None:
+    """The payload of a chunk, or of its difference from `base`; None where `payload` has to make it."""
+    native, width = _for(dtype, base), width_of(dtype)
+    if native is None or not raw:
         return None
-    predicted = whole_prediction(elements.size, dtype, base)
-    room = WORKSPACE.array("payload", "<u1", native.room(elements.size, elements.itemsize))
-    size = native.pack(elements, predicted, _scratch(native, elements), room, floats=is_float(dtype))
-    return room[:size].tobytes() if size else None
+    count = len(raw) // width
+    scratch, room = _scratch(native, count, width), WORKSPACE.memory("payload", native.room(count, width))
+    size = native.pack(raw, _predicted(base, len(raw)), scratch, room, width=width, floats=is_float(dtype))
+    return bytes(room[:size]) if size else None
 
 
-def unpack(payload: memoryview, out: Elements, dtype: str, base: Base | None) -> bool:
+def unpack(payload: memoryview, out: memoryview, dtype: str, base: Base | None) -> bool:
     """Fill `out` from a payload; False where `payload` has to look at it, and `out` may have anything then."""
-    native = _for(dtype, base)
+    native, width = _for(dtype, base), width_of(dtype)
     if native is None:
         return False
-    predicted = whole_prediction(out.size, dtype, base)
-    return native.unpack(_bytes(payload), predicted, _scratch(native, out), out, floats=is_float(dtype))
+    scratch = _scratch(native, len(out) // width, width)
+    return native.unpack(payload, _predicted(base, len(out)), scratch, out, width=width, floats=is_float(dtype))
 
 
-def unpacks_to(payload: bytes | memoryview, elements: Elements, dtype: str, base: Base | None) -> bool:
-    """Whether what `pack` made gives these elements again."""
-    native = _for(dtype, base)
+def unpacks_to(payload: memoryview, raw: memoryview, dtype: str, base: Base | None) -> bool:
+    """Whether what `pack` made gives this chunk again."""
+    native, width = _for(dtype, base), width_of(dtype)
     if native is None:
         return False
-    predicted = whole_prediction(elements.size, dtype, base)
-    scratch = _scratch(native, elements)
-    return native.unpacks_to(_bytes(payload), predicted, scratch, elements, floats=is_float(dtype))
+    scratch = _scratch(native, len(raw) // width, width)
+    return native.unpacks_to(payload, _predicted(base, len(raw)), scratch, raw, width=width, floats=is_float(dtype))
 
 
 def _for(dtype: str, base: Base | None) -> PayloadKernels | None:
     return kernels() if base is None or base.dtype == dtype else None
 
 
-def _scratch(native: PayloadKernels, elements: Elements) -> NDArray[np.uint8]:
-    return WORKSPACE.array("fused", "<u1", native.scratch(elements.size, elements.itemsize))
+def _scratch(native: PayloadKernels, count: int, width: int) -> memoryview:
+    return WORKSPACE.memory("fused", native.scratch(count, width))
 
 
-def _bytes(payload: bytes | memoryview) -> NDArray[np.uint8]:
-    import numpy as np
-
-    return np.frombuffer(payload, np.uint8)
+def _predicted(base: Base | None, length: int) -> memoryview | None:
+    """What a base of the same dtype leads one to expect: its bytes, with zeros behind its last whole element."""
+    if base is None:
+        return None
+    known = memoryview(base.raw).cast("B")
+    whole = len(known) - len(known) % width_of(base.dtype)
+    if whole >= length:
+        return known[:length]
+    padded = WORKSPACE.memory("predicted", length)
+    padded[:whole] = known[:whole]
+    padded[whole:] = bytes(length - whole)
+    return padded

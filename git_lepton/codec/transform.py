@@ -96,11 +96,6 @@ def _join(planes: Sequence[Plane], predicted: Elements | None, out: Elements, *,
         delta.restore(residuals, predicted, floats=floats, out=out)
 
 
-def whole_prediction(count: int, dtype: str, base: Base | None) -> Elements | None:
-    """What a base of the same dtype predicts for `count` elements: scratch or its own; None without a base."""
-    return None if base is None else delta.predict(base.elements(), dtype, dtype, count)
-
-
 def _parts(count: int, dtype: str, base: Base | None) -> Iterator[tuple[slice, Elements | None]]:
     """What is worked on at a time, and what is predicted there: in scratch that lasts until the next part."""
     plain = base is None or base.dtype == dtype

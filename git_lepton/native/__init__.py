@@ -3,7 +3,7 @@
     *.h, *.c          the kernels; plain C11 that knows nothing of Python
     building          compiles them; run when the package is built, where there is a C compiler
     library           loads what was compiled; None where nothing was
-    planes            one module for each file of kernels: its functions, typed, for numpy arrays
+    planes            one module for each file of kernels: its functions, typed, for arrays or any memory
 
 Every kernel has a twin in numpy beside the module that calls it, and gives the same bits: which of the two ran can be
 told by a clock alone. The sums of a comparison are the exception, since numpy and BLAS add in an order of their own:

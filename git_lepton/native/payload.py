@@ -1,24 +1,21 @@
-"""The payload of the planes and delta codecs in one call: the kernels of payload.c, called with numpy arrays."""
+"""The payload of the planes and delta codecs in one call: the kernels of payload.c.
+
+They are called with memory of any kind: numpy takes longer to import than most files take to be stored.
+"""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from git_lepton.native.library import address, declared, library
 
 if TYPE_CHECKING:
     import ctypes
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Bytes = NDArray[np.uint8]
-    Elements = NDArray[np.unsignedinteger[Any]]
-
 
 class PayloadKernels:
-    """The functions of payload.c. Arrays are contiguous; nothing is checked that the caller knows."""
+    """The functions of payload.c. Elements are `width` bytes each; nothing is checked that the caller knows."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         """Declare the functions of a library that was loaded."""
@@ -42,45 +39,54 @@ class PayloadKernels:
         found: int = self._room(count, width)
         return found
 
-    def pack(self, elements: Elements, predicted: Elements | None, scratch: Bytes, out: Bytes, *, floats: bool) -> int:
+    def pack(
+        self,
+        elements: memoryview,
+        predicted: memoryview | None,
+        scratch: memoryview,
+        out: memoryview,
+        *,
+        width: int,
+        floats: bool,
+    ) -> int:
         """Write elements, or their differences from `predicted`; how many bytes, or 0 where zstd had better do it."""
-        found: int = self._pack(
-            address(elements),
-            address(predicted),
-            elements.size,
-            elements.itemsize,
-            floats,
-            address(scratch),
-            address(out),
-        )
+        how = self._how(elements, predicted, scratch, width=width, floats=floats)
+        found: int = self._pack(address(elements), *how, address(out))
         return found
 
     def unpack(
-        self, payload: Bytes, predicted: Elements | None, scratch: Bytes, out: Elements, *, floats: bool
+        self,
+        payload: memoryview,
+        predicted: memoryview | None,
+        scratch: memoryview,
+        out: memoryview,
+        *,
+        width: int,
+        floats: bool,
     ) -> bool:
         """Undo `pack`; False for what has to be looked at by others, since zstd wrote it or it is damaged."""
-        return bool(self._unpack(*self._reading(payload, predicted, scratch, out, floats=floats)))
+        how = self._how(out, predicted, scratch, width=width, floats=floats)
+        return bool(self._unpack(address(payload), len(payload), *how, address(out)))
 
     def unpacks_to(
-        self, payload: Bytes, predicted: Elements | None, scratch: Bytes, elements: Elements, *, floats: bool
+        self,
+        payload: memoryview,
+        predicted: memoryview | None,
+        scratch: memoryview,
+        elements: memoryview,
+        *,
+        width: int,
+        floats: bool,
     ) -> bool:
         """Whether `unpack` would give these elements."""
-        return bool(self._unpacks_to(*self._reading(payload, predicted, scratch, elements, floats=floats)))
+        how = self._how(elements, predicted, scratch, width=width, floats=floats)
+        return bool(self._unpacks_to(address(payload), len(payload), *how, address(elements)))
 
     @staticmethod
-    def _reading(
-        payload: Bytes, predicted: Elements | None, scratch: Bytes, elements: Elements, *, floats: bool
+    def _how(
+        elements: memoryview, predicted: memoryview | None, scratch: memoryview, *, width: int, floats: bool
     ) -> tuple[int | None, ...]:
-        return (
-            address(payload),
-            payload.size,
-            address(predicted),
-            elements.size,
-            elements.itemsize,
-            floats,
-            address(scratch),
-            address(elements),
-        )
+        return address(predicted), len(elements) // width, width, floats, address(scratch)
 
 
 @cache

@@ -26,13 +26,10 @@ class StoredKernels:
 
     def store(self, parts: Sequence[memoryview], out: memoryview) -> None:
         """Fill `out` with stored blocks of the bytes of `parts`; it has exactly the room that they need."""
-        import numpy as np
-
-        arrays = [np.frombuffer(memory, np.uint8) for memory in (*parts, out) if memory]
-        count = len(arrays) - 1
-        pointers = (self._pointer * count)(*map(address, arrays[:-1]))
-        sizes = (self._size * count)(*(array.size for array in arrays[:-1]))
-        self._store(pointers, sizes, count, address(arrays[-1]))
+        filled = [part for part in parts if part]
+        pointers = (self._pointer * len(filled))(*map(address, filled))
+        sizes = (self._size * len(filled))(*map(len, filled))
+        self._store(pointers, sizes, len(filled), address(out))
 
 
 @cache

@@ -33,34 +33,40 @@ class Fenced:
     """Scratch and output whose ends are watched."""
 
     def __init__(self, kernels: PayloadKernels, count: int, width: int) -> None:
-        self._memory = [np.full(size + FENCE, 0xAA, np.uint8) for size in self._sizes(kernels, count, width)]
-        self.scratch, self.room = (memory[:-FENCE] for memory in self._memory)
+        self._memory = [bytearray(b"\xaa") * (size + FENCE) for size in self._sizes(kernels, count, width)]
+        self.scratch, self.room = (memoryview(memory)[:-FENCE] for memory in self._memory)
 
     @staticmethod
     def _sizes(kernels: PayloadKernels, count: int, width: int) -> tuple[int, int]:
         return kernels.scratch(count, width), kernels.room(count, width)
 
     def whole(self) -> bool:
-        return all((memory[-FENCE:] == 0xAA).all() for memory in self._memory)
+        return all(memory.endswith(b"\xaa" * FENCE) for memory in self._memory)
+
+
+def octets(array: Bytes | Elements) -> memoryview:
+    """The memory of an array."""
+    return array.view(np.uint8).data
 
 
 def packed(kernels: PayloadKernels, elements: Elements, predicted: Elements | None, *, floats: bool) -> Bytes | None:
     """The payload, looked at by the kernels again; None when they refuse."""
-    fenced = Fenced(kernels, elements.size, elements.itemsize)
-    size = kernels.pack(elements, predicted, fenced.scratch, fenced.room, floats=floats)
+    fenced, width = Fenced(kernels, elements.size, elements.itemsize), elements.itemsize
+    guess = None if predicted is None else octets(predicted)
+    size = kernels.pack(octets(elements), guess, fenced.scratch, fenced.room, width=width, floats=floats)
     assert fenced.whole()
     if not size:
         return None
-    payload = fenced.room[:size].copy()
+    payload = np.frombuffer(fenced.room[:size].tobytes(), np.uint8)
     out = np.empty_like(elements)
-    assert kernels.unpack(payload, predicted, fenced.scratch, out, floats=floats)
+    assert kernels.unpack(payload.data, guess, fenced.scratch, octets(out), width=width, floats=floats)
     assert out.tobytes() == elements.tobytes()
-    assert kernels.unpacks_to(payload, predicted, fenced.scratch, elements, floats=floats)
+    assert kernels.unpacks_to(payload.data, guess, fenced.scratch, octets(elements), width=width, floats=floats)
     assert fenced.whole()
     if elements.size:
         other = elements.copy()
         other[-1] ^= 1
-        assert not kernels.unpacks_to(payload, predicted, fenced.scratch, other, floats=floats)
+        assert not kernels.unpacks_to(payload.data, guess, fenced.scratch, octets(other), width=width, floats=floats)
     return payload
 
 
@@ -204,7 +210,7 @@ def test_planes_of_zstd_are_read_or_left_alone(
     whole = [pack_plane(plane) for plane in found]
     payload = np.frombuffer(build_table(whole) + b"".join(plane.data for plane in whole), np.uint8)
     fenced, out = Fenced(kernels, count, width), np.empty(count, UNSIGNED[width])
-    if kernels.unpack(payload, None, fenced.scratch, out, floats=False):
+    if kernels.unpack(payload.data, None, fenced.scratch, octets(out), width=width, floats=False):
         expected = np.empty_like(out)
         planes.merge(found, expected, floats=False)
         assert out.tobytes() == expected.tobytes()
@@ -231,7 +237,7 @@ def test_damage_is_refused_or_means_the_same_to_zstd(
             at = data.draw(st.one_of(st.integers(0, min(60, damaged.size - 1)), st.integers(0, damaged.size - 1)))
             damaged[at] = data.draw(st.integers(0, 255))
         fenced, out = Fenced(kernels, count, width), np.empty_like(elements)
-        accepted = kernels.unpack(damaged, None, fenced.scratch, out, floats=False)
+        accepted = kernels.unpack(damaged.data, None, fenced.scratch, octets(out), width=width, floats=False)
         assert fenced.whole()
         if accepted:
             try:
