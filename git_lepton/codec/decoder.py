@@ -13,8 +13,8 @@ from git_lepton.codec.fused import unpack
 from git_lepton.codec.payload import PackedPlane, inflate, parse_payload, unpack_plane
 from git_lepton.codec.planes import UNSIGNED, has_planes, width_of
 from git_lepton.codec.transform import Base, holds, join
-from git_lepton.codec.workspace import blank
 from git_lepton.errors import CorruptError, FrameError
+from git_lepton.native.memory import blank
 from git_lepton.values import Hash
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def decode(
     body = view[header.size :]
     if header.codec in (PLANES, DELTA):
         _check_planes(header)
-        raw = blank(header.raw_length) if out is None else out
+        raw = memoryview(blank(header.raw_length)) if out is None else out
         join_payload(body, header.dtype, _find_base(header, base), raw)
     else:
         raw = body if header.codec == STORED else memoryview(inflate(body, header.raw_length))

@@ -8,8 +8,6 @@ on the same thread, so nothing that outlives a call may refer to one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import zstandard
@@ -55,17 +53,3 @@ class Workspace(threading.local):
 
 
 WORKSPACE: Final = Workspace()
-
-
-def blank(length: int) -> memoryview:
-    """Memory of its own, to be filled: with anything in it, since zeroing takes a twentieth of the time of decoding."""
-    return memoryview(_bytearray()(None, length))
-
-
-@cache
-def _bytearray() -> Callable[[None, int], bytearray]:
-    import ctypes
-
-    make = ctypes.pythonapi.PyByteArray_FromStringAndSize
-    make.restype, make.argtypes = ctypes.py_object, (ctypes.c_char_p, ctypes.c_ssize_t)
-    return make

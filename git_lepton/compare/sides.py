@@ -25,6 +25,7 @@ from git_lepton import formats
 from git_lepton.compare.values import TensorRef
 from git_lepton.errors import ChangedError, ManifestError, MissingError, UsageError
 from git_lepton.git.repo import Repo
+from git_lepton.native.memory import blank
 from git_lepton.progress import Progress, Silent
 from git_lepton.store import manifest as manifests
 from git_lepton.store.adding import manifest_of
@@ -225,7 +226,7 @@ class FileOnDisk:
         return self._bytes(self._streams[line.hash], piece.start, piece.stop)
 
     def _bytes(self, stream: SurveyedStream, start: int, stop: int) -> memoryview:
-        out = memoryview(bytearray(stop - start))
+        out = memoryview(blank(stop - start))
         if out:
             with self._source() as source:
                 stream.read_into(source, start, out)

@@ -32,6 +32,7 @@ from git_lepton.git.packfile import STORED_BLOCK, TYPES
 from git_lepton.git.packindex import PackIndex
 from git_lepton.git.quoting import unquote
 from git_lepton.git.repo import Repo
+from git_lepton.native.memory import blank
 from git_lepton.values import Oid
 
 _KINDS: Final = {number: name for name, number in TYPES.items()}
@@ -121,7 +122,7 @@ def _read_stored(fd: int, start: int, size: int) -> bytearray | None:
     length = min(size, STORED_BLOCK)
     if len(first) < 7 or first[0] & 15 != 8 or first[2:] != struct.pack("<BHH", blocks == 1, length, length ^ 0xFFFF):
         return None
-    content, heads = bytearray(size), bytearray(blocks * _BLOCK_HEAD)
+    content, heads = blank(size), bytearray(blocks * _BLOCK_HEAD)
     place, scrap = memoryview(content), memoryview(heads)
     vector: list[memoryview] = []
     for block in range(blocks):

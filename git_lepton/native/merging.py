@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from git_lepton.native.library import address, declared, library
+from git_lepton.native.library import declared, library
+from git_lepton.native.memory import address
 
 if TYPE_CHECKING:
     import ctypes

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from git_lepton.native.library import address, declared, library
+from git_lepton.native.library import declared, library
+from git_lepton.native.memory import address
 
 if TYPE_CHECKING:
     import ctypes
