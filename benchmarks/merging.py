@@ -13,6 +13,7 @@ two threads do nearly all of the work.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the merge driver does
 
 import numpy as np
 from blake3 import blake3
