@@ -30,7 +30,7 @@ ROWS = {
 }
 """Rows of each group where there is no real model."""
 
-ALLOCATE = "import time; kept = bytearray(200 << 20); time.sleep(0.3)"
+ALLOCATE = "import time; kept = bytearray(200 << 20); time.sleep(1)"
 
 
 def data_in(folder: Path, scale: float = 0.001) -> Data:
