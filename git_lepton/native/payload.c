@@ -1,7 +1,7 @@
 /* The payload of the planes and delta codecs, as codec/payload.py describes it, in one call from elements to bytes.
  *
- * Which method a plane gets is tried on a sample of it, as there. What one pass of Huffman coding does badly (repeats,
- * runs) is refused, and left to zstd; what is read back here was nearly always written here, the rest is zstd's again. */
+ * Which method a plane gets is tried on a sample of it, as there. Repeats, which Huffman coding does not see, are left to
+ * zstd. Reading, nothing is believed: bytes may come from anybody, and what is not understood is refused. */
 
 #include "literals.h"
 #include "planes.h"
