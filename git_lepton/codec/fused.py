@@ -10,6 +10,8 @@ A frame made here differs from the one that `payload` makes of the same chunk; b
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from git_lepton.codec.planes import is_float, width_of
 from git_lepton.codec.transform import Base
 from git_lepton.codec.workspace import WORKSPACE
@@ -29,20 +31,20 @@ def pack(raw: memoryview, dtype: str, base: Base | None) -> bytes | None:
 
 def unpack(payload: memoryview, out: memoryview, dtype: str, base: Base | None) -> bool:
     """Fill `out` from a payload; False where `payload` has to look at it, and `out` may have anything then."""
-    native, width = _for(dtype, base), width_of(dtype)
-    if native is None:
-        return False
-    scratch = _scratch(native, len(out) // width, width)
-    return native.unpack(payload, _predicted(base, len(out)), scratch, out, width=width, floats=is_float(dtype))
+    return _read(PayloadKernels.unpack, payload, out, dtype, base)
 
 
 def unpacks_to(payload: memoryview, raw: memoryview, dtype: str, base: Base | None) -> bool:
     """Whether what `pack` made gives this chunk again."""
+    return _read(PayloadKernels.unpacks_to, payload, raw, dtype, base)
+
+
+def _read(kernel: Callable[..., bool], payload: memoryview, raw: memoryview, dtype: str, base: Base | None) -> bool:
     native, width = _for(dtype, base), width_of(dtype)
     if native is None:
         return False
     scratch = _scratch(native, len(raw) // width, width)
-    return native.unpacks_to(payload, _predicted(base, len(raw)), scratch, raw, width=width, floats=is_float(dtype))
+    return kernel(native, payload, _predicted(base, len(raw)), scratch, raw, width=width, floats=is_float(dtype))
 
 
 def _for(dtype: str, base: Base | None) -> PayloadKernels | None:

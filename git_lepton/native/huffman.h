@@ -12,6 +12,7 @@ enum {
     STREAMS = 4,          /* a stretch is divided into so many, which are read side by side */
     JUMPS = 6,            /* bytes that tell where the streams begin */
     MOST_CODED = 128 << 10,
+    SAMPLE = 16 << 10,    /* bytes that stand for many */
 };
 
 /* How often each byte value occurs. */
@@ -35,6 +36,9 @@ struct lepton_decoder {
 };
 
 void lepton_count(const uint8_t *data, size_t n, struct lepton_counts *counts);
+
+/* Fill `sample`, of SAMPLE bytes, with evenly spread pieces. Returns 0 where the bytes are few enough to take all. */
+int lepton_gather(const uint8_t *data, size_t n, uint8_t *sample);
 
 /* Counts for a code of these bytes: of a sample where that will do, with one at least for each value that occurs. Returns
  * how many bytes were counted. */

@@ -38,7 +38,7 @@ LEPTON_INLINE size_t run_length(const uint8_t *data, size_t n)
     size_t i = 1;
     uint64_t first = data[0] * 0x0101010101010101u, word;
     for (; i + 8 <= n; i += 8) {
-        memcpy(&word, data + i, sizeof word);
+        word = *(const u64 *)(data + i);
         if (word != first)
             return i + (size_t)__builtin_ctzll(word ^ first) / 8;
     }
@@ -52,7 +52,7 @@ static size_t find_long_run(const uint8_t *data, size_t n)
 {
     uint64_t word;
     for (size_t i = 0; i + LONG_RUN / 2 <= n; i += LONG_RUN / 2) {
-        memcpy(&word, data + i + LONG_RUN / 2 - sizeof word, sizeof word); /* any long run has one of these */
+        word = *(const u64 *)(data + i + LONG_RUN / 2 - sizeof word); /* any long run has one of these */
         if (word != data[i + LONG_RUN / 2 - 1] * 0x0101010101010101u)
             continue;
         size_t start = i + LONG_RUN / 2 - sizeof word;

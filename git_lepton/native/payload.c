@@ -8,7 +8,6 @@
 
 enum { STORED, ZSTD, CONSTANT, SPARSE };
 enum { ENTRY = 5, SPARSE_HEAD = 2 + 2 * ENTRY }; /* bytes of a plane's entry; the common byte and a table of two */
-enum { PIECES = 8, PIECE = 2048, SAMPLE = PIECES * PIECE };
 enum { WIDEST = 8 };
 
 /* A plane as it will be written. */
@@ -30,7 +29,7 @@ static int is_noise(const struct lepton_counts *counts, size_t n)
     uint64_t pairs = 0;
     for (int s = 0; s < SYMBOLS; s++)
         pairs += (uint64_t)counts->of[s] * (counts->of[s] - (counts->of[s] > 0));
-    return n >= SAMPLE && pairs * 2168 < (uint64_t)n * (n - 1) * 10;
+    return pairs * 2168 < (uint64_t)n * (n - 1) * 10;
 }
 
 static struct packed pack_simple(const uint8_t *plane, size_t n, uint8_t *out)
@@ -75,8 +74,7 @@ static int has_repeats(const uint8_t *data, size_t n)
     uint32_t last[256] = {0};
     size_t covered = 0, step;
     for (size_t i = 1; i + LENGTH <= n; i += step) {
-        uint64_t word;
-        memcpy(&word, data + i, sizeof word);
+        uint64_t word = *(const u64 *)(data + i);
         uint32_t *place = &last[word * 0x9E3779B97F4A7C15u >> 56];
         step = memcmp(data + i, data + *place, LENGTH) == 0 ? LENGTH : 1;
         covered += step == LENGTH && word != (uint8_t)word * 0x0101010101010101u ? LENGTH : 0;
@@ -91,13 +89,10 @@ static int pack_plane(const uint8_t *plane, size_t n, uint8_t *scratch, uint8_t 
 {
     const uint8_t *sample = plane;
     struct lepton_counts counts;
-    size_t stride = n / PIECES, size = n;
+    size_t size = n;
     unsigned common = 0;
-    if (stride > 2 * PIECE) {
-        for (int k = 0; k < PIECES; k++)
-            memcpy(scratch + k * PIECE, plane + k * stride, PIECE);
+    if (lepton_gather(plane, n, scratch))
         sample = scratch, size = SAMPLE;
-    }
     scratch += SAMPLE;
     lepton_count(sample, size, &counts);
     for (unsigned s = 0; s < SYMBOLS; s++)

@@ -6,18 +6,6 @@
 #include "bits.h"
 #include "huffman.h"
 
-LEPTON_INLINE uint64_t load64(const uint8_t *at)
-{
-    uint64_t word;
-    memcpy(&word, at, sizeof word);
-    return word;
-}
-
-LEPTON_INLINE void store64(uint8_t *at, uint64_t word)
-{
-    memcpy(at, &word, sizeof word);
-}
-
 LEPTON_CLONES void lepton_count(const uint8_t *data, size_t n, struct lepton_counts *counts)
 {
     /* Equal neighbours would wait for each other's increment: each place of eight has counters of its own. */
@@ -25,7 +13,7 @@ LEPTON_CLONES void lepton_count(const uint8_t *data, size_t n, struct lepton_cou
     memset(rows, 0, sizeof rows);
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        uint64_t word = load64(data + i);
+        uint64_t word = *(const u64 *)(data + i);
         for (int k = 0; k < 8; k++)
             rows[k][(uint8_t)(word >> 8 * k)]++;
     }
@@ -49,14 +37,22 @@ static LEPTON_CLONES void bounds(const uint8_t *data, size_t n, uint8_t *least, 
     *least = low, *greatest = high;
 }
 
+int lepton_gather(const uint8_t *data, size_t n, uint8_t *sample)
+{
+    enum { PIECES = 8, PIECE = SAMPLE / PIECES };
+    if (n <= 2 * SAMPLE)
+        return 0;
+    for (int k = 0; k < PIECES; k++)
+        memcpy(sample + k * PIECE, data + n / PIECES * k, PIECE);
+    return 1;
+}
+
 size_t lepton_sample(const uint8_t *data, size_t n, struct lepton_counts *counts)
 {
-    enum { PIECES = 8, PIECE = 2048, UNSEEN = 24 };
-    uint8_t least, greatest, sample[PIECES * PIECE];
+    enum { UNSEEN = 24 };
+    uint8_t least, greatest, sample[SAMPLE];
     unsigned unseen = 0;
-    if (n > 2 * sizeof sample) {
-        for (int k = 0; k < PIECES; k++)
-            memcpy(sample + k * PIECE, data + n / PIECES * k, PIECE);
+    if (lepton_gather(data, n, sample)) {
         lepton_count(sample, sizeof sample, counts);
         bounds(data, n, &least, &greatest);
         for (unsigned s = least; s <= greatest; s++)
@@ -122,7 +118,7 @@ LEPTON_INLINE void put_code(struct stream *at, uint32_t code)
 
 LEPTON_INLINE void flush(struct stream *at)
 {
-    store64(at->out, at->word);
+    *(u64 *)at->out = at->word;
     at->out += at->count >> 3;
     at->word >>= at->count & 56;
     at->count &= 7;
@@ -215,12 +211,12 @@ LEPTON_INLINE void take_group(struct reader *at, const uint64_t *entries)
     for (int k = 0; k < BETWEEN_REFILLS; k++) {
         uint64_t entry = entries[at->word >> (64 - LONGEST)];
         at->word <<= entry & 63;
-        store64(at->out, entry >> 16);
+        *(u64 *)at->out = entry >> 16;
         at->out += entry >> 8 & 0xFF;
     }
     unsigned taken = (unsigned)__builtin_ctzll(at->word);
     at->in -= taken >> 3;
-    at->word = (load64(at->in) | 1) << (taken & 7);
+    at->word = (*(const u64 *)at->in | 1) << (taken & 7);
 }
 
 /* Read on while every stream has a word to load before its start and room for what a group may write. */
@@ -290,7 +286,7 @@ int lepton_decode_streams(const struct lepton_decoder *decoder, const uint8_t *d
     if (long_enough) {
         for (unsigned k = 0; k < STREAMS; k++) {
             fast[k].in -= 8;
-            fast[k].word = (load64(fast[k].in) | 1) << (8 - at[k].left % 8);
+            fast[k].word = (*(const u64 *)fast[k].in | 1) << (8 - at[k].left % 8);
         }
         take_groups(fast, decoder->entries, start, end);
         for (unsigned k = 0; k < STREAMS; k++)

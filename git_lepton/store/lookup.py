@@ -18,17 +18,17 @@ from typing import Final
 from git_lepton.store.index import VersionIndex
 from git_lepton.values import Hash, Oid
 
-_SCHEMA: Final = """
+_FORMAT: Final = 1
+_SCHEMA: Final = f"""
 PRAGMA journal_mode = WAL;
 BEGIN;
 CREATE TABLE IF NOT EXISTS versions (id INTEGER PRIMARY KEY, hash BLOB UNIQUE NOT NULL, wrap TEXT NOT NULL,
     since INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS streams (hash BLOB PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS chunks (hash BLOB PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = 1;
+PRAGMA user_version = {_FORMAT};
 COMMIT;
 """
-_FORMAT: Final = 1
 _BATCH: Final = 500
 
 
