@@ -6,9 +6,10 @@ import os
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from git_lepton.native.library import declared, library
+from git_lepton.native.memory import address
 
 if TYPE_CHECKING:
     import ctypes
@@ -54,8 +55,7 @@ class PipeKernels:
         comparing = (number, ctypes.c_uint64, pointer, size, ctypes.POINTER(size))
         self._read = declared(library.lepton_read_content, ctypes.c_int64, *reading)
         self._read_twin = declared(library.lepton_read_twin, ctypes.c_int64, *reading, *comparing)
-        self._packets, self._reason, self._size, self._byte = Packets, number, size, ctypes.c_char
-        self._addressof = ctypes.addressof
+        self._packets, self._reason, self._size = Packets, number, size
 
     def read_content(
         self, fd: int, left: int, head: bytes, out: bytearray, twin: Twin | None = None
@@ -78,18 +78,15 @@ class PipeKernels:
         """
         packets = self._packets(left, len(head), (*head, *bytes(4 - len(head))))
         why, agreed = self._reason(0), self._size(0)
-        reading = (fd, packets, self._address(out), len(out), why)
+        reading = (fd, packets, address(out), len(out), why)
         if twin is None:
             count = self._read(*reading)
         else:
-            block = self._address(twin.block)
+            block = address(twin.block)
             count = self._read_twin(*reading, twin.fd, twin.offset, block, len(twin.block), agreed)
         if count < 0:
             raise OSError(-count, os.strerror(-count))
         return agreed.value, count, packets.left, bytes(packets.head)[: packets.heads], Stopped(why.value)
-
-    def _address(self, memory: bytearray | memoryview) -> Any:
-        return self._addressof(self._byte.from_buffer(memory))
 
 
 @cache
