@@ -8,6 +8,10 @@ taken here, and the store refuses a source that does not have it. Blocks of a la
 store's surveyor on their way, in a second thread, so that storing the file does not begin by reading it again; who
 reads the pipe may compare them itself, into the surveyor's memory (`expected`, `agreed`).
 
+Where the surveyor needs no byte twice, it is enough that the file is laid out as the one in the work tree: blocks
+behind that (`Surveyor.settled`) are taken as they are. Content that then ends too early or too late cannot be had again
+and is refused: that file is just being written.
+
 Text that begins like a manifest is kept in memory instead. A full disk must not stop the reading, since git sends the
 whole file before it listens: the error is kept for the end.
 """
@@ -24,7 +28,7 @@ from typing import BinaryIO, Final
 
 from blake3 import blake3
 
-from git_lepton.errors import LeptonError, ManifestError
+from git_lepton.errors import ChangedError, LeptonError, ManifestError
 from git_lepton.native.pipe import Twin
 from git_lepton.store.manifest import MAX_BYTES, PREFIX
 from git_lepton.store.source import FileSource
@@ -51,6 +55,7 @@ class Intake:
         self._surveyed: Survey | None = None
         self._block = bytearray()
         self._at = self._filled = self._due = 0
+        self._compares, self._compared = True, True  # this block, and all before it
         self._hasher = blake3()
         self._head = bytearray()
         self._text: bytearray | None = None
@@ -93,7 +98,7 @@ class Intake:
         if self._twin is None or self._surveyor is None or self._error is not None or self._is_surveyed():
             return None
         self._begin_block()
-        return Twin(self._twin, self.size, memoryview(self._block)[self._at : self._due])
+        return Twin(self._twin if self._compares else None, self.size, memoryview(self._block)[self._at : self._due])
 
     def agreed(self, count: int) -> None:
         """So many bytes came through the pipe that are those of the work tree's file, and are in the block."""
@@ -107,6 +112,7 @@ class Intake:
         """Hear that all is there.
 
         Raises:
+            ChangedError: the file in the work tree is of another length.
             ManifestError: text that begins like a manifest is too long for one.
             OSError: the disk is full, or another error of the spool.
         """
@@ -154,8 +160,10 @@ class Intake:
                 self._differ()
                 break
             part = piece[: self._filled - self._at]
+            if not self._compares:
+                self._block[self._at : self._at + len(part)] = part
             # startswith compares with memcmp; == between two memoryviews goes item by item.
-            if not self._block.startswith(part, self._at):
+            elif not self._block.startswith(part, self._at):
                 self._differ()
                 break
             self._at += len(part)
@@ -184,6 +192,9 @@ class Intake:
         """Read on in the work tree's file, as much as is still in the cache when it is compared; False at its end."""
         assert self._twin is not None
         self._begin_block()
+        if not self._compares:
+            self._filled = self._due
+            return self._filled > self._at
         try:
             rest = memoryview(self._block)[self._at : min(self._at + _STEP, self._due)]
             self._filled += os.preadv(self._twin, [rest], self.size)
@@ -199,6 +210,8 @@ class Intake:
             surveyor = self._surveyor
             self._block = surveyor.buffer() if surveyor else self._block or bytearray(_STEP)
             self._due = surveyor.due if surveyor else _STEP
+            self._compares = surveyor is None or self.size < surveyor.settled
+            self._compared = self._compared and (self._compares or not self._due)
 
     def _confirm(self) -> None:
         """All that was due in the block came through the pipe, too."""
@@ -210,12 +223,15 @@ class Intake:
 
     def _differ(self) -> None:
         """The content is not what the work tree has: keep what agreed, and from now on write down what comes."""
+        if not self._compared:
+            self._error = ChangedError("it changed while it was read", hint="add it again when nothing writes to it")
         if self._surveyor is not None:
             self._surveyor.close()
             self._hasher, self._surveyor = self._surveyor.whole, None
         self._hasher.update(memoryview(self._block)[: self._at])
         self._at = self._filled = self._due = 0
-        self._try_spool()
+        if self._error is None:
+            self._try_spool()
 
     def _try_spool(self) -> None:
         """From now on write down what comes, after what agreed so far."""

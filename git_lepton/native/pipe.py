@@ -30,12 +30,12 @@ class Twin:
     """A file that content may equal.
 
     Attributes:
-        fd: the file.
+        fd: the file; None if whatever comes is right.
         offset: from where in the file on.
         block: memory for what is compared, at least a byte.
     """
 
-    fd: int
+    fd: int | None
     offset: int
     block: memoryview
 
@@ -78,14 +78,17 @@ class PipeKernels:
         """
         packets = self._packets(left, len(head), (*head, *bytes(4 - len(head))))
         why, agreed = self._reason(0), self._size(0)
-        reading = (fd, packets, address(out), len(out), why)
-        if twin is None:
+        into = twin.block if twin is not None and twin.fd is None else out
+        reading = (fd, packets, address(into), len(into), why)
+        if twin is None or twin.fd is None:
             count = self._read(*reading)
         else:
             block = address(twin.block)
             count = self._read_twin(*reading, twin.fd, twin.offset, block, len(twin.block), agreed)
         if count < 0:
             raise OSError(-count, os.strerror(-count))
+        if into is not out:
+            agreed, count = self._size(count), 0
         return agreed.value, count, packets.left, bytes(packets.head)[: packets.heads], Stopped(why.value)
 
 

@@ -207,6 +207,7 @@ class Surveyor:
         layout: how the file divides.
         whole: hasher of all that was taken; complete when this is closed.
         size: bytes taken.
+        settled: from this offset on, storing the file will not read again what was taken, as a rule.
     """
 
     def __init__(self, layout: Layout, early: EarlyEncoder | None = None) -> None:
@@ -222,6 +223,10 @@ class Surveyor:
             for n, t in enumerate(layout.tensors)
         ]
         self._gaps = list(gaps(layout))
+        at_once = early is not None and all(
+            early.wants(n) and max(hasher.lengths, default=0) <= BLOCK for n, hasher in enumerate(self._hashers)
+        )
+        self.settled = max((at + n for at, n in self._gaps), default=0) if at_once else layout.size
         # Cuts are offsets in the file, and other bytes are cut in their stream: the same where there are no tensors.
         self._other = OtherHasher(layout.cuts if not layout.tensors else ())
         runs: list[tuple[int, TensorHasher | OtherHasher]] = [(at + n, self._other) for at, n in self._gaps]

@@ -14,7 +14,7 @@ from blake3 import blake3
 from git_lepton.drivers import install
 from git_lepton.store import manifest
 from tests.drivers.conftest import Work
-from tests.support import git, model_bytes, safetensors_bytes
+from tests.support import git, model_bytes, safetensors_bytes, weights
 
 NAME = "m.safetensors"
 
@@ -162,6 +162,22 @@ def test_content_that_begins_as_the_work_tree_does_is_stored_as_it_came(work: Wo
         blob = work.run("hash-object", "-w", "--path", NAME, "--stdin", data=other).stdout.decode().strip()
         work.git("update-index", "--cacheinfo", f"100644,{blob},{NAME}")
         assert work.run("cat-file", "--filters", f":{NAME}").stdout == other
+
+
+def test_large_content_of_a_new_path_is_what_came_not_what_lies_there(work: Work) -> None:
+    """Nothing of it would be read again, so git-lepton compares no more than its beginning."""
+    first, held, other = (("F32", [3 << 19], weights(seed, 3 << 19)) for seed in range(3))
+    data = safetensors_bytes({"a": first, "b": other})
+    work.write(NAME, safetensors_bytes({"a": first, "b": held}))
+    for cut_or_longer in (data[:-1], data + b"x"):
+        refused = work.run("hash-object", "-w", "--path", NAME, "--stdin", data=cut_or_longer)
+        assert refused.returncode
+        assert b"changed while it was read" in refused.stderr
+    assert not work.git("for-each-ref", "refs/lepton/models")
+    blob = work.run("hash-object", "-w", "--path", NAME, "--stdin", data=data).stdout.decode().strip()
+    assert manifest.parse(work.run("cat-file", "blob", blob).stdout).blake3 == blake3(data).hexdigest()
+    work.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{NAME}")
+    assert work.run("cat-file", "--filters", f":{NAME}").stdout == data
 
 
 def test_the_executable_bit_and_the_mode_survive(work: Work, model: bytes) -> None:
