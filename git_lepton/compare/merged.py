@@ -35,7 +35,7 @@ from git_lepton.formats.base import byte_size
 from git_lepton.formats.safetensors import read_metadata, write_header
 from git_lepton.progress import Progress
 from git_lepton.store.begun import BegunPack
-from git_lepton.store.reading import decoding_pool, in_order
+from git_lepton.store.reading import chunk_pool, in_order
 from git_lepton.store.source import FileSource
 from git_lepton.store.survey import OtherHasher, Survey, SurveyedStream, TensorHasher, gaps
 from git_lepton.values import Hash, Tensor
@@ -194,7 +194,7 @@ class MergedFile(Closing):
         parts = list(self._parts())
         self._progress.start("merging", self.size)
         try:
-            with decoding_pool() as pool, ThreadPoolExecutor(1, thread_name_prefix="look") as ahead:
+            with chunk_pool() as pool, ThreadPoolExecutor(1, thread_name_prefix="look") as ahead:
                 rows = self._looked(parts, pool, ahead)
                 for part, content in zip(parts, in_order(lambda at: task(parts[at]), rows, pool), strict=True):
                     yield part, content

@@ -14,6 +14,7 @@ from typing import Final
 
 from git_lepton.errors import FrameError, MissingError, UsageError
 from git_lepton.git.repo import ObjectFormat
+from git_lepton.native.sha1 import LANES, kernels
 from git_lepton.values import Oid
 
 Buffer = bytes | bytearray | memoryview
@@ -21,6 +22,14 @@ Buffer = bytes | bytearray | memoryview
 
 TREE_MODE: Final = 0o040000
 BLOB_MODE: Final = 0o100644
+
+SIDE_BY_SIDE: Final = LANES
+"""So many objects of like size are best hashed at once."""
+
+_WORTH: Final = 4
+"""Side by side takes as long as the largest: so many times its size must be there to be hashed."""
+_LARGE: Final = 128 << 10
+"""Fewer bytes are hashed at once, whoever does it."""
 
 _MODES: Final = frozenset({0o040000, 0o100644, 0o100755, 0o120000, 0o160000, 0o100664})
 _HEX = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -39,6 +48,25 @@ def hash_object(kind: str, parts: Sequence[Buffer], algo: ObjectFormat = "sha1")
     for part in parts:
         hasher.update(part)
     return Oid(hasher.hexdigest())
+
+
+def hash_objects(kind: str, contents: Sequence[Sequence[Buffer]], algo: ObjectFormat = "sha1") -> list[Oid]:
+    """The ids of several objects, as `hash_object` has them: large ones of like size are hashed side by side."""
+    found: list[Oid] = []
+    for at in range(0, len(contents), LANES):
+        found += _hash_side_by_side(kind, contents[at : at + LANES], algo)
+    return found
+
+
+def _hash_side_by_side(kind: str, contents: Sequence[Sequence[Buffer]], algo: ObjectFormat) -> list[Oid]:
+    sizes = [sum(memoryview(part).nbytes for part in parts) for parts in contents]
+    worth = algo == "sha1" and sum(sizes) >= max(_WORTH * max(sizes), _LARGE)
+    native = kernels() if worth else None
+    messages = [[object_header(kind, size), *parts] for size, parts in zip(sizes, contents, strict=True)]
+    digests = native.hash(messages) if native else None
+    if digests is None:
+        return [hash_object(kind, parts, algo) for parts in contents]
+    return [Oid(digest.hex()) for digest in digests]
 
 
 @dataclass(frozen=True, slots=True)

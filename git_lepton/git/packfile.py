@@ -14,9 +14,9 @@ step prevents):
    to a repack, so it is looked at again and put back if it went;
 4. the caller moves its refs, then `release` removes the `.keep`.
 
-Several threads may `add` at once. An object's hash, its check sums and its writing need no lock: its place is reserved
-under it. The hash of the whole pack goes through the objects in order and must begin with the header, so it can run
-along, under that lock, only if the number of objects was promised; otherwise the file is read once more at the end.
+Several threads may `add` at once. An object's hash and its check sums need no lock: its place is reserved under it. The
+hash of the whole pack goes through the objects in order and must begin with the header, so it can run along as they are
+written (`packtail`) only if the number of objects was promised; otherwise the file is read once more at the end.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ from zlib_ng import zlib_ng
 
 from git_lepton import atomic
 from git_lepton.errors import ChangedError, RaceLostError, UsageError
-from git_lepton.git.objectid import Buffer, hash_object
+from git_lepton.git.objectid import Buffer, hash_object, hash_objects
 from git_lepton.git.packindex import PackedObject, encode_index
+from git_lepton.git.packtail import PackTail, pwrite_all
 from git_lepton.git.repo import Repo
 from git_lepton.native.stored import kernels
 from git_lepton.values import Oid
@@ -57,9 +58,6 @@ _CHECK: Final = 4
 _READ: Final = 4 << 20
 _LARGE: Final = 128 << 10
 """From this size on, laying out is worth letting other threads have the interpreter."""
-_KEPT: Final = 4 << 20
-"""Largest scratch that a thread keeps: several chunks of weights."""
-_FLUSH_EVERY: Final = 64 << 20
 _PUBLISH_TRIES: Final = 3
 _PACK_MODE: Final = 0o444
 
@@ -113,24 +111,6 @@ def _store_blocks(views: Sequence[memoryview], out: memoryview) -> None:
             at, done, room, left = at + taken, done + taken, room - taken, left - taken
 
 
-class _Scratch(threading.local):
-    """Memory in which a thread lays out one object after another."""
-
-    def __init__(self) -> None:
-        self._held = bytearray()
-
-    def take(self, size: int) -> memoryview:
-        """`size` bytes of any content, until the next call on this thread."""
-        if size > _KEPT:
-            return memoryview(bytearray(size))
-        if len(self._held) < size:
-            self._held = bytearray(min(size + size // 4, _KEPT))  # the next one is mostly of about the same size
-        return memoryview(self._held)[:size]
-
-
-_SCRATCH: Final = _Scratch()
-
-
 def temporary_folder(repo: Repo) -> Path:
     """A folder for packs in the making on the file system of the objects, created when needed.
 
@@ -171,31 +151,6 @@ def clean_stale(repo: Repo) -> list[Path]:
     return removed
 
 
-class _EarlyFlush:
-    """Sends a growing file to the disk from time to time, so that the flush at its end has little to wait for."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._due = _FLUSH_EVERY
-        self._thread: threading.Thread | None = None
-
-    def grown(self, size: int) -> None:
-        """The file has `size` bytes now; called with the writer's lock held."""
-        if size >= self._due and (self._thread is None or not self._thread.is_alive()):
-            self._due = size + _FLUSH_EVERY
-            self._thread = threading.Thread(target=self._flush, name="pack-flush", daemon=True)
-            self._thread.start()
-
-    def _flush(self) -> None:
-        with suppress(OSError):  # the flush at the end meets the same error, and tells it
-            getattr(os, "fdatasync", os.fsync)(self._fd)
-
-    def join(self) -> None:
-        """Wait for a flush that is under way."""
-        if self._thread is not None:
-            self._thread.join()
-
-
 class PackWriter:
     """One pack in the making. Use it as a context manager: what was not finished by the end is removed."""
 
@@ -208,19 +163,16 @@ class PackWriter:
         self._lock = threading.Lock()
         self._entries: dict[Oid, PackedObject] = {}
         self._promised = None if objects is None else objects + 1
-        header = _HEADER.pack(b"PACK", 2, self._promised or 0)
-        os.pwrite(self._fd, header, 0)
-        self._size = len(header)
-        self._trailer = None if objects is None else hashlib.new(repo.object_format, header, usedforsecurity=False)
-        self._early = _EarlyFlush(self._fd)
+        hasher = None if objects is None else hashlib.new(repo.object_format, usedforsecurity=False)
+        self._trailer = hasher
+        self._tail = PackTail(self._fd, _HEADER.pack(b"PACK", 2, self._promised or 0), hasher)
         self._open = True
-        self._torn = False
         self.add("blob", [secrets.token_bytes(16)])
 
     @property
     def size(self) -> int:
         """Bytes reserved so far, the trailer not counted."""
-        return self._size
+        return self._tail.size
 
     def add(self, kind: str, parts: Sequence[Buffer], *, compress: bool = False) -> Oid:
         """Append an object unless this pack has it. Safe to call from several threads.
@@ -230,28 +182,47 @@ class PackWriter:
             parts: the content, in pieces; they may be reused once this returns.
             compress: deflate it (level 6), for trees, commits and text; otherwise it is stored.
         """
-        size = sum(memoryview(part).nbytes for part in parts)
         oid = hash_object(kind, parts, self._repo.object_format)
-        if oid in self._entries:
-            return oid
-        content = _deflated(kind, size, parts) if compress else _stored(kind, size, parts)
-        length, check = len(content), zlib_ng.crc32(content)
-        with self._lock:
-            if not self._open:
-                raise UsageError("an object was added to a pack that is finished")
-            if oid in self._entries:
-                return oid
-            offset, self._size = self._size, self._size + length
-            self._entries[oid] = PackedObject(bytes.fromhex(oid), check, offset)
-            self._early.grown(offset)
-            if self._trailer is not None:
-                self._trailer.update(content)
-        try:
-            _pwrite_all(self._fd, content, offset)
-        except BaseException:
-            self._torn = True
-            raise
+        self._append(oid, kind, parts, compress=compress)
         return oid
+
+    def add_all(self, kind: str, contents: Sequence[Sequence[Buffer]]) -> list[Oid]:
+        """Append objects as `add` does; the ids of many large ones take less time."""
+        oids = hash_objects(kind, contents, self._repo.object_format)
+        for oid, parts in zip(oids, contents, strict=True):
+            self._append(oid, kind, parts)
+        return oids
+
+    def _append(self, oid: Oid, kind: str, parts: Sequence[Buffer], *, compress: bool = False) -> None:
+        if oid in self._entries:
+            return
+        size = sum(memoryview(part).nbytes for part in parts)
+        room = self._laid_out(kind, size, parts, compress=compress)
+        check = zlib_ng.crc32(room)
+        with self._lock:
+            if not self._open or oid in self._entries:
+                self._tail.give_back(room)
+                if not self._open:
+                    raise UsageError("an object was added to a pack that is finished")
+                return
+            self._entries[oid] = PackedObject(bytes.fromhex(oid), check, self._tail.append(room))
+        self._tail.write()
+
+    def _laid_out(self, kind: str, size: int, parts: Sequence[Buffer], *, compress: bool) -> memoryview:
+        """An object as it lies in a pack, in one piece: that costs each hash one turn of the interpreter lock."""
+        header = encode_object_header(TYPES[kind], size)
+        packed = _deflated(parts) if compress else None
+        room = self._tail.room(len(header) + (stored_length(size) if packed is None else len(packed)))
+        try:
+            room[: len(header)] = header
+            if packed is None:
+                store_zlib(parts, room[len(header) :])
+            else:
+                room[len(header) :] = packed
+        except BaseException:
+            self._tail.give_back(room)
+            raise
+        return room
 
     def finish(self) -> PendingPack:
         """Complete pack and index on the disk; all `add` calls must have returned.
@@ -260,14 +231,14 @@ class PackWriter:
             UsageError: finished or abandoned before, or an `add` failed half-way.
         """
         with self._lock:
-            if not self._open or self._torn:
+            if not self._open or self._tail.is_torn:
                 raise UsageError("a pack cannot be finished twice, or after an object of it could not be written")
             self._open = False
-        self._early.join()
+        self._tail.join()
         index_path = self._folder / atomic.owned_name(".index-part")  # gc deletes an .idx whose pack it cannot see
         try:
             digest = self._digest()
-            _pwrite_all(self._fd, digest, self._size)
+            pwrite_all(self._fd, digest, self._tail.size)
             os.fchmod(self._fd, _PACK_MODE)
             with ThreadPoolExecutor(1) as pool, index_path.open("xb") as stream:  # two flushes take as long as one
                 flush = pool.submit(atomic.fsync_file, self._fd)
@@ -290,7 +261,7 @@ class PackWriter:
         if self._trailer is not None and len(self._entries) == self._promised:
             return self._trailer.digest()
         os.pwrite(self._fd, _HEADER.pack(b"PACK", 2, len(self._entries)), 0)
-        return _hash_file(self._fd, self._size, self._repo.object_format)
+        return _hash_file(self._fd, self._tail.size, self._repo.object_format)
 
     def abandon(self) -> None:
         """Give an unfinished pack up and remove its file."""
@@ -300,7 +271,7 @@ class PackWriter:
             self._discard()
 
     def _discard(self) -> None:
-        self._early.join()
+        self._tail.join()
         os.close(self._fd)
         self._path.unlink(missing_ok=True)
 
@@ -404,25 +375,9 @@ class PendingPack:
             self.abandon()
 
 
-def _stored(kind: str, size: int, parts: Sequence[Buffer]) -> memoryview:
-    """An object as it lies in a pack, in scratch: one piece costs each hash one turn of the interpreter lock."""
-    header = encode_object_header(TYPES[kind], size)
-    content = _SCRATCH.take(len(header) + stored_length(size))
-    content[: len(header)] = header
-    store_zlib(parts, content[len(header) :])
-    return content
-
-
-def _deflated(kind: str, size: int, parts: Sequence[Buffer]) -> bytes:
+def _deflated(parts: Sequence[Buffer]) -> bytes:
     packer = zlib.compressobj(6)
-    return b"".join([encode_object_header(TYPES[kind], size), *map(packer.compress, parts), packer.flush()])
-
-
-def _pwrite_all(fd: int, data: Buffer, offset: int) -> None:
-    left = memoryview(data)
-    while left:
-        written = os.pwrite(fd, left, offset)
-        left, offset = left[written:], offset + written
+    return b"".join([*map(packer.compress, parts), packer.flush()])
 
 
 def _hash_file(fd: int, size: int, algo: str) -> bytes:

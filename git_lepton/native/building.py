@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-SOURCES: Final = tuple(
-    f"{name}.c"
-    for name in ("huffman", "literals", "merging", "payload", "pipe", "planes", "sparse", "stored", "streams", "tally")
+SOURCES: Final = (
+    *("huffman.c", "literals.c", "merging.c", "payload.c", "pipe.c", "planes.c"),
+    *("sha1.c", "sparse.c", "stored.c", "streams.c", "tally.c"),
 )
 FILE: Final = "_kernels.so"
 """What is made, beside the sources; `library` looks for it."""

@@ -11,8 +11,8 @@
 #error "elements are little-endian in weight files; numpy does the work on other machines"
 #endif
 
-/* Changes with the meaning of any function: `library.py` refuses a build of another version. */
-#define LEPTON_VERSION 2
+/* Changes with the functions and the meaning of any: `library.py` refuses a build of another version. */
+#define LEPTON_VERSION 3
 
 #define LEPTON_API __attribute__((visibility("default")))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import ctypes
 
-VERSION: Final = 2
+VERSION: Final = 3
 """`LEPTON_VERSION` of kernels.h."""
 FILE: Final = "_kernels.so"
 SWITCH: Final = "GIT_LEPTON_NATIVE"

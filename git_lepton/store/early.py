@@ -3,7 +3,8 @@
 A chunk that no stored version lists, of a tensor that has nothing to descend from, will be stored whole whatever the
 rest of the file holds. It is encoded as soon as it passed, so that its bytes are read once only, and hashing and
 encoding overlap. Everything else is left to `encoding`, which gets this pack and what is in it: tensors that may be
-deltas, the bytes that belong to no tensor, chunks that did not come in one piece.
+deltas, the bytes that belong to no tensor, chunks that did not come in one piece. What was encoded goes into the pack
+some frames at a time, since the ids of many are found faster (`hash_objects`).
 
 The pack is opened for the first new chunk. If the file turns out to be another one than was laid out, or its survey is
 given up, the pack is abandoned; nothing refers to it. An error is kept until the chunks are asked for, since git sends
@@ -12,18 +13,24 @@ the whole file before it listens.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Lock
+from typing import Final
 
-from git_lepton.codec import encode
+from git_lepton.codec import STORED, Frame, encode
+from git_lepton.git.objectid import SIDE_BY_SIDE
 from git_lepton.git.packfile import PackWriter
 from git_lepton.git.repo import Repo
 from git_lepton.progress import Progress
 from git_lepton.store.assemble import StoredChunk
 from git_lepton.store.lookup import Lookup
-from git_lepton.store.reading import THREADS
+from git_lepton.store.reading import chunk_pool
 from git_lepton.values import Hash
+
+_GATHERED: Final = 24 << 20
+"""Bytes of frames that wait to be stored together, at most, but for the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +68,16 @@ class EarlyEncoder:
         self._pack: PackWriter | None = None
         self._seen: set[Hash] = set()
         self._chunks: dict[Hash, StoredChunk] = {}
+        self._ready: list[Frame] = []
+        self._lock = Lock()
         self._error: Exception | None = None
         self._open = True
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="early")
+        self._pool = chunk_pool("early")
 
     @property
     def size(self) -> int:
         """Raw bytes of the chunks that are encoded; to be asked when the survey is over."""
-        return sum(chunk.raw_length for chunk in self._chunks.values())
+        return sum(c.raw_length for c in self._chunks.values()) + sum(frame.raw_length for frame in self._ready)
 
     def wants(self, number: int) -> bool:
         """Whether the chunks of this tensor of the file are to be offered."""
@@ -97,13 +106,26 @@ class EarlyEncoder:
             return
         try:
             frame = encode(chunk.raw, chunk.dtype, raw_hash=bytes.fromhex(chunk.hash), hashed=True)
-            oid = pack.add("blob", frame.parts)
+            # A stored frame is the chunk itself, whose memory is ours until this returns.
+            self._add(pack, [frame] if frame.codec == STORED else self._group(frame))
         except Exception as error:  # likewise
             self._error = error
-            return
-        size = len(chunk.raw)
-        self._chunks[chunk.hash] = StoredChunk(chunk.hash, size, oid, frame.length, frame.codec, None)
-        self._progress.advance(size)
+
+    def _group(self, frame: Frame) -> list[Frame]:
+        """The frames that are to be stored now: those that waited, when they are enough with this one."""
+        with self._lock:
+            self._ready.append(frame)
+            if len(self._ready) < SIDE_BY_SIDE and sum(waiting.length for waiting in self._ready) < _GATHERED:
+                return []
+            frames, self._ready = self._ready, []
+        return frames
+
+    def _add(self, pack: PackWriter, frames: Sequence[Frame]) -> None:
+        oids = pack.add_all("blob", [frame.parts for frame in frames])
+        for frame, oid in zip(frames, oids, strict=True):
+            digest, size = frame.raw_hash, frame.raw_length
+            self._chunks[digest] = StoredChunk(digest, size, oid, frame.length, frame.codec, None)
+            self._progress.advance(size)
 
     def take(self) -> tuple[PackWriter | None, dict[Hash, StoredChunk]]:
         """The pack, which is the caller's from now on, and its chunks; nothing when there is none, or the second time.
@@ -115,6 +137,9 @@ class EarlyEncoder:
         self._pool.shutdown()
         if self._error is not None:
             raise self._error
+        if self._pack is not None:
+            frames, self._ready = self._ready, []
+            self._add(self._pack, frames)
         pack, chunks, self._pack, self._chunks = self._pack, self._chunks, None, {}
         return pack, chunks
 

@@ -23,7 +23,7 @@ from git_lepton.progress import Progress
 from git_lepton.store.assemble import PlacedChunk, StoredChunk, StoredStream, stored_chunk, stored_stream
 from git_lepton.store.bases import BaseStream
 from git_lepton.store.index import MAX_DEPTH, Stream, VersionIndex
-from git_lepton.store.reading import THREADS, ChunkReader
+from git_lepton.store.reading import THREADS, ChunkReader, chunk_pool
 from git_lepton.store.source import Source
 from git_lepton.store.survey import SurveyedStream
 from git_lepton.values import Hash, Oid
@@ -133,7 +133,7 @@ class ChunkEncoder:
         """
         done: dict[Hash, StoredChunk] = dict(known)
         choices: dict[Hash, Choice] = {}
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="encode") as pool:
+        with chunk_pool("encode") as pool:
             trials = [s for s in streams if s.hash in options]
             self._drain(pool, self._fresh(trials, done, first=True), done, options, choices)
             self._drain(pool, self._fresh(streams, done, first=False), done, options, choices)

@@ -20,6 +20,7 @@ from git_lepton.codec import decode, read_header
 from git_lepton.errors import CorruptError, FrameError, LeptonError, MissingError
 from git_lepton.git.objectid import Buffer
 from git_lepton.git.objects import ObjectReader
+from git_lepton.native.memory import keep_freed
 from git_lepton.store.index import Stream, VersionIndex
 from git_lepton.values import Hash, Oid
 
@@ -28,6 +29,8 @@ Result = TypeVar("Result")
 THREADS: Final = max(2, min(8, os.cpu_count() or 2))
 _AHEAD: Final = 4
 """Chunks decoded ahead of the consumer for each thread: at most 4 MiB each."""
+_KEPT: Final = 24 << 20
+"""What those that are in work for all threads have mostly."""
 
 
 class _LatestBase(threading.local):
@@ -91,16 +94,17 @@ class ChunkReader:
             ) from error
 
 
-def decoding_pool() -> ThreadPoolExecutor:
-    """The threads of `in_order`, for who calls it often; to be closed."""
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
+def chunk_pool(name: str = "decode") -> ThreadPoolExecutor:
+    """As many threads as work on chunks at the same time; to be closed."""
+    keep_freed(_KEPT)
+    return ThreadPoolExecutor(THREADS, thread_name_prefix=name)
 
 
 def in_order(
     task: Callable[[int], Result], rows: Iterable[int], pool: ThreadPoolExecutor | None = None
 ) -> Iterator[Result]:
     """Run `task` on every row in a few threads, those of `pool` if given; yield the results in the order of `rows`."""
-    with nullcontext(pool) if pool else decoding_pool() as threads:
+    with nullcontext(pool) if pool else chunk_pool() as threads:
         running: deque[Future[Result]] = deque()
         try:
             for row in rows:
@@ -187,7 +191,7 @@ def check_chunks(reader: ChunkReader, index: VersionIndex, advance: Callable[[in
             return error
         return None
 
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="verify") as pool:
+    with chunk_pool("verify") as pool:
         for stream in index.streams:
             rows = range(stream.first, stream.first + stream.count)
             for number, error in enumerate(pool.map(one, rows)):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,16 +10,18 @@ from git_lepton.errors import FrameError, LeptonError, UsageError
 from git_lepton.git.objectid import (
     BLOB_MODE,
     TREE_MODE,
+    Buffer,
     Commit,
     TreeEntry,
     check_oid,
     encode_commit,
     encode_tree,
     hash_object,
+    hash_objects,
     parse_commit,
     parse_tree,
 )
-from git_lepton.git.repo import Repo
+from git_lepton.git.repo import ObjectFormat, Repo
 from git_lepton.values import Oid
 
 NAMES = st.binary(min_size=1, max_size=8).filter(lambda n: not {0, 47} & set(n) and n not in {b".", b".."})
@@ -37,6 +41,16 @@ def test_hash_object_is_git_s(repo: Repo) -> None:
     ours = hash_object("blob", [b"he", memoryview(b"llo"), bytearray(b"\n")])
     assert ours == repo.git("hash-object", "--stdin", input=b"hello\n").stdout.decode().strip()
     assert hash_object("blob", [], "sha256").startswith("473a0f4c3be8a936")
+
+
+@pytest.mark.parametrize("algo", ["sha1", "sha256"])
+@pytest.mark.parametrize("sizes", [[], [5], [60_000] * 35, [200_000] * 5 + [1, 0], [300_000, 1, 2, 3, 4]])
+def test_many_are_hashed_as_one_is(sizes: list[int], algo: ObjectFormat) -> None:
+    contents: list[list[Buffer]] = []
+    for size in sizes:
+        data = memoryview(random.randbytes(size))
+        contents.append([data[: size // 3], bytes(data[size // 3 :])])
+    assert hash_objects("blob", contents, algo) == [hash_object("blob", parts, algo) for parts in contents]
 
 
 @given(ENTRIES)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from git_lepton import atomic
 from git_lepton.errors import UsageError
-from git_lepton.git import packfile
+from git_lepton.git import packfile, packtail
 from git_lepton.git.objectid import BLOB_MODE, TreeEntry, encode_tree, hash_object
 from git_lepton.git.packfile import (
     PackWriter,
@@ -219,7 +219,7 @@ def test_objects_elsewhere(repo: Repo, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("kernel", [True, False])
 def test_objects_of_all_sizes_by_turns(repo: Repo, monkeypatch: pytest.MonkeyPatch, kernel: bool) -> None:
     """Nothing of one object is left in the next, which is laid out in the same memory or in some of its own."""
-    monkeypatch.setattr(packfile, "_KEPT", 200_000)
+    monkeypatch.setattr(packtail, "_KEPT", 200_000)
     if not kernel:
         monkeypatch.setattr(packfile, "kernels", lambda: None)
     blobs = [os.urandom(size) for size in (150_000, 10, 199_999, 400_000, 0, 65_535, 131_072, 250_000)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,6 +170,78 @@ def test_content_that_is_not_the_files_is_stored_in_two_readings(tmp_path: Path,
         content.close()
     assert restored(store, manifest.blake3) == data
     assert left_behind(store) == []
+
+
+@contextmanager
+def poured(tmp_path: Path, store: Store, held: bytes, data: bytes) -> Iterator[Intake]:
+    """`data` has come, where the work tree has `held`."""
+    (tmp_path / "twin").write_bytes(held)
+    content = Intake(
+        tmp_path / "twin", tmp_path / "spool", lambda source: store.surveyor(source, "m.safetensors", candidates=())
+    )
+    try:
+        for at in range(0, len(data), 65_516):
+            content.feed(data[at : at + 65_516])
+        yield content
+    finally:
+        content.close()
+
+
+LARGE = safetensors_bytes({n: ("BF16", [5 << 20], weights(at, 5 << 20, "BF16")) for at, n in enumerate("ab")})
+
+
+def test_other_values_than_the_files_are_taken_as_they_come(tmp_path: Path, store: Store) -> None:
+    """Nothing is read again, so nothing need be compared or written down but the header."""
+    data = LARGE[: 9 << 20] + b"other values" + LARGE[(9 << 20) + 12 :]
+    with poured(tmp_path, store, LARGE, data) as content:
+        content.finish()
+        assert content.surveyed is not None
+        assert content.hash == blake3(data).hexdigest()
+        with content.source() as source:
+            manifest = store.add(
+                source, "m.safetensors", file_hash=content.hash, surveyed=content.surveyed, candidates=()
+            )
+    assert restored(store, manifest.blake3) == data
+    assert left_behind(store) == []
+    assert not (tmp_path / "spool").exists()
+
+
+@pytest.mark.parametrize("at", [4 << 20, (9 << 20) + 1])
+def test_another_header_is_noticed_before_anything_is_taken(tmp_path: Path, store: Store, at: int) -> None:
+    held = bytearray(LARGE)
+    held[100] ^= 1
+    with poured(tmp_path, store, bytes(held), LARGE[:at]) as content:
+        content.finish()
+        assert content.surveyed is None
+        with content.source() as source:
+            out = bytearray(source.size)
+            source.read_into(0, memoryview(out))
+        assert out == LARGE[:at]
+
+
+@pytest.mark.parametrize("size", [len(LARGE) - 1, 9 << 20, len(LARGE) + 1, len(LARGE) + (1 << 20)])
+def test_a_file_that_grows_or_shrinks_meanwhile_is_refused(tmp_path: Path, store: Store, size: int) -> None:
+    data = LARGE[:size].ljust(size, b"x")
+    with (
+        poured(tmp_path, store, LARGE, data) as content,
+        pytest.raises(ChangedError, match="changed while it was read"),
+    ):
+        content.finish()
+    assert left_behind(store) == []
+    assert not store.versions()
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F32"])
+def test_chunks_wait_for_one_another(store: Store, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    """However many make a group, all are stored: whole groups, what is left over, and noise, which never waits."""
+    for turn, limit in enumerate((1, 1 << 20, 1 << 30)):
+        monkeypatch.setattr(early, "_GATHERED", limit)
+        tensors = {f"t{n}": (dtype, [1 << 17], weights(100 * turn + n, 1 << 17, dtype)) for n in range(37)}
+        tensors["noise"] = ("U8", [1 << 16], random.Random(turn).randbytes(1 << 16))
+        data = safetensors_bytes(tensors)
+        manifest = add(store, data, readable=8 + int.from_bytes(data[:8], "little"))
+        assert restored(store, manifest.blake3) == data
+    git(store.repo.cwd, "fsck", "--strict")
 
 
 def test_an_error_is_told_when_the_chunks_are_asked_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
