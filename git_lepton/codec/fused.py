@@ -15,18 +15,21 @@ from collections.abc import Callable
 from git_lepton.codec.planes import is_float, width_of
 from git_lepton.codec.transform import Base
 from git_lepton.codec.workspace import WORKSPACE
+from git_lepton.native.memory import blank
 from git_lepton.native.payload import PayloadKernels, kernels
 
 
-def pack(raw: memoryview, dtype: str, base: Base | None) -> bytes | None:
+def pack(raw: memoryview, dtype: str, base: Base | None) -> memoryview | None:
     """The payload of a chunk, or of its difference from `base`; None where `payload` has to make it."""
     native, width = _for(dtype, base), width_of(dtype)
     if native is None or not raw:
         return None
     count = len(raw) // width
-    scratch, room = _scratch(native, count, width), WORKSPACE.memory("payload", native.room(count, width))
+    scratch, room = _scratch(native, count, width), memoryview(blank(native.room(count, width)))
     size = native.pack(raw, _predicted(base, len(raw)), scratch, room, width=width, floats=is_float(dtype))
-    return bytes(room[:size]) if size else None
+    if not size:
+        return None
+    return room[:size] if 2 * size > len(room) else memoryview(bytes(room[:size]))  # nobody is to keep much for little
 
 
 def unpack(payload: memoryview, out: memoryview, dtype: str, base: Base | None) -> bool:

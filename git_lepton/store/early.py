@@ -143,8 +143,15 @@ class EarlyEncoder:
         pack, chunks, self._pack, self._chunks = self._pack, self._chunks, None, {}
         return pack, chunks
 
+    def stop(self) -> None:
+        """Encode nothing that is offered from now on."""
+        self._open = False
+
     def abandon(self) -> None:
-        """Give up what was not taken; chunks in work are finished, since their buffers are not ours."""
+        """Give up what was not taken; chunks in work are finished, since their buffers are not ours.
+
+        Nobody may be offering any more.
+        """
         self._open = False
         self._pool.shutdown()
         if self._pack is not None:

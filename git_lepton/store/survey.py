@@ -27,7 +27,8 @@ from git_lepton.values import Hash, Layout
 OTHER_DTYPE: Final = "OPAQUE"
 BLOCK: Final = 4 << 20
 """Bytes taken at once."""
-_IN_FLIGHT: Final = 5
+_IN_FLIGHT: Final = 7
+"""Blocks being read, hashed and encoded: a thread that stores a group of frames still has one."""
 _WINDOW: Final = 32 << 20
 """Other bytes are cut by content in windows of this size; the chunk at the end of a window is cut again with the next,
 so that the cuts are those of one pass over the whole stream."""
@@ -274,8 +275,10 @@ class Surveyor:
     def close(self) -> None:
         """End the threads, and drop what was encoded early and not taken."""
         if self._early is not None:
+            self._early.stop()
+        self._pool.shutdown()  # it may be offering chunks just now, for which a pack is begun
+        if self._early is not None:
             self._early.abandon()
-        self._pool.shutdown()
 
     def _distribute(self, block: memoryview, offset: int) -> list[Future[None]]:
         """Hash a block; the tasks that still read it."""
