@@ -190,14 +190,15 @@ class _Reader:
     """Bit patterns of one tensor of all sides, span by span."""
 
     def __init__(self, decision: Decision, files: Files) -> None:
-        # The base comes last: to read a delta of it leaves it at hand.
+        base, ours = decision.base, decision.ours
+        assert ours is not None
+        # The base comes last: to read a delta of it leaves it at hand. What is made will be stored as a delta of it.
         sides: list[Whose] = ["ours", "theirs"]
-        if STRATEGIES[decision.strategy].needs_base:
+        if STRATEGIES[decision.strategy].needs_base or (base and (base.dtype, base.shape) == (ours.dtype, ours.shape)):
             sides.append("base")
         self._name = decision.name
         self._tensors = {whose: _bytes_of(decision, files, whose) for whose in sides}
-        assert decision.ours is not None
-        self._decoder = Decoder(decision.ours.dtype, DTYPES[decision.ours.dtype].bits)
+        self._decoder = Decoder(ours.dtype, DTYPES[ours.dtype].bits)
         self._width = self._decoder.bits // 8
         # Of a side that appended rows, those that all sides have.
         self._elements = min(tensor.size for tensor in self._tensors.values()) // self._width

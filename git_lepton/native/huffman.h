@@ -50,6 +50,9 @@ int lepton_make_code(const struct lepton_counts *counts, struct lepton_code *cod
 /* Bits that a stretch with these counts takes, or SIZE_MAX when something in it has no code. */
 size_t lepton_coded_bits(const struct lepton_counts *counts, const struct lepton_code *code);
 
+/* Bits that a perfect code would take for `n` bytes of these counts. */
+double lepton_entropy_bits(const struct lepton_counts *counts, size_t n);
+
 /* Write at most MOST_CODED bytes as `streams` streams, one, or four behind their jump table. Returns the size, or 0 if
  * that would be over `most`. */
 size_t lepton_encode_streams(const struct lepton_code *code, const uint8_t *data, size_t n, unsigned streams, size_t most,

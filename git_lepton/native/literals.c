@@ -103,33 +103,41 @@ static size_t put_runs(const uint8_t *data, size_t n, int last, size_t most, uin
     return (size_t)(at - out);
 }
 
-/* What is carried from block to block: the last table, if there was one. */
+/* What is carried from block to block: the last table, if there was one, and how much longer than the entropy it makes
+ * the block that it was made for. */
 struct table {
     struct lepton_code code;
     int there;
+    double redundancy;
 };
 
 /* How a block is to be coded: with a table of its own, or the one before; and what that will take, nearly. */
 struct plan {
     struct lepton_code own;
     int fresh;
+    double redundancy; /* of its own */
     size_t size;
 };
 
-/* Choose for `n` bytes, of which `counted` ones were counted. Returns 0 if no code is worth it. */
+/* Choose for `n` bytes, of which `counted` ones were counted. Returns 0 if no code is worth it. A table costs time to be
+ * made, and to be read, so the one before is kept while it is nearly as good as it was. */
 static int choose_code(const struct lepton_counts *counts, size_t counted, size_t n, const struct table *before,
                        struct plan *plan)
 {
-    if (!lepton_make_code(counts, &plan->own))
-        return 0;
-    double share = (double)n / (double)counted / 8;
-    size_t own = (size_t)((double)lepton_coded_bits(counts, &plan->own) * share) + plan->own.tree_size, old = SIZE_MAX;
-    if (before->there)
-        old = lepton_coded_bits(counts, &before->code);
-    if (old != SIZE_MAX)
-        old = (size_t)((double)old * share);
-    plan->fresh = own < old;
-    plan->size = plan->fresh ? own : old;
+    const double NEARLY = 1.002;
+    double share = (double)n / (double)counted / 8, entropy = lepton_entropy_bits(counts, counted);
+    size_t old = before->there ? lepton_coded_bits(counts, &before->code) : SIZE_MAX;
+    plan->size = old == SIZE_MAX ? SIZE_MAX : (size_t)((double)old * share);
+    plan->fresh = old == SIZE_MAX || (double)old > entropy * before->redundancy * NEARLY;
+    if (plan->fresh) {
+        if (!lepton_make_code(counts, &plan->own))
+            return 0;
+        size_t bits = lepton_coded_bits(counts, &plan->own);
+        size_t own = (size_t)((double)bits * share) + plan->own.tree_size;
+        plan->redundancy = entropy > 0 ? (double)bits / entropy : 1;
+        plan->fresh = own < plan->size;
+        plan->size = plan->fresh ? own : plan->size;
+    }
     return plan->size < n;
 }
 
@@ -148,7 +156,7 @@ static size_t put_coded(const uint8_t *data, size_t n, int last, const struct pl
     at = put_bytes(at, kind | format << 2 | (uint64_t)n << 4 | size << (4 + width), (int)head);
     memcpy(at, code->tree, tree);
     if (plan->fresh)
-        *table = (struct table){plan->own, 1};
+        *table = (struct table){plan->own, 1, plan->redundancy};
     out[front + coded] = 0; /* no sequences */
     return front + coded + 1;
 }

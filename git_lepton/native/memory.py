@@ -60,7 +60,7 @@ def keep_freed(length: int) -> None:
     glibc gives back what is more than twice the largest block that was freed so far (mallopt(3), M_TRIM_THRESHOLD), and
     gets it again, zeroed, page by page, for the next chunk. Elsewhere this does nothing.
     """
-    bytearray(length)
+    bytes(length)
 
 
 @cache
