@@ -21,7 +21,7 @@ from git_lepton.errors import CorruptError, FrameError, LeptonError, MissingErro
 from git_lepton.git.objectid import Buffer
 from git_lepton.git.objects import ObjectReader
 from git_lepton.native.memory import keep_freed
-from git_lepton.store.index import Stream, VersionIndex
+from git_lepton.store.index import Chunk, Stream, VersionIndex
 from git_lepton.values import Hash, Oid
 
 Result = TypeVar("Result")
@@ -72,26 +72,40 @@ class ChunkReader:
         if check and _LATEST.digest == chunk.raw_hash:
             return _LATEST.raw
         frame = self.frame(chunk.oid)
+        try:
+            try:
+                return self._decoded(index, chunk, frame, check=check, each=False)
+            except CorruptError:  # it, or what it was subtracted from: look at each by itself
+                return self._decoded(index, chunk, frame, check=check, each=True)
+        except (FrameError, CorruptError) as error:
+            raise CorruptError(
+                f"chunk {chunk.raw_hash[:12]} (object {chunk.oid}) is damaged: {error.message}"
+            ) from error
+
+    def _decoded(self, index: VersionIndex, chunk: Chunk, frame: Buffer, *, check: bool, each: bool) -> memoryview:
+        """A chunk from its frame; each base is checked by itself only if `each` is to be.
+
+        Of a base that is as long and of the same dtype every byte counts in the result: if that has its hash, so has
+        the base.
+        """
+        header = read_header(frame)
+        if header.raw_hash != chunk.raw_hash or header.raw_length != chunk.raw_length:
+            raise FrameError("it is the frame of another chunk")
+        found: list[memoryview] = []
 
         def base(wanted: Hash) -> memoryview:
             if chunk.base is None or index.chunks[chunk.base].raw_hash != wanted:
                 raise FrameError("the frame is a delta of a chunk that the index does not name")
             if _LATEST.digest == wanted:
                 return _LATEST.raw
-            raw = self.chunk(index, chunk.base, check=check)
-            if check:
-                _LATEST.digest, _LATEST.raw = wanted, raw
-            return raw
+            told = (header.base_dtype, index.chunks[chunk.base].raw_length) == (header.dtype, header.raw_length)
+            found.append(self.chunk(index, chunk.base, check=check and (each or not told)))
+            return found[0]
 
-        try:
-            header = read_header(frame)
-            if header.raw_hash != chunk.raw_hash or header.raw_length != chunk.raw_length:
-                raise FrameError("it is the frame of another chunk")
-            return decode(frame, base, check=check)
-        except (FrameError, CorruptError) as error:
-            raise CorruptError(
-                f"chunk {chunk.raw_hash[:12]} (object {chunk.oid}) is damaged: {error.message}"
-            ) from error
+        raw = decode(frame, base, check=check)
+        if check and found and header.base_hash:
+            _LATEST.digest, _LATEST.raw = header.base_hash, found[0]
+        return raw
 
 
 def chunk_pool(name: str = "decode") -> ThreadPoolExecutor:
