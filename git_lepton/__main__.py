@@ -11,7 +11,11 @@ import gc
 import importlib
 import os
 import sys
-from typing import Any
+from typing import Any, Final
+
+_KEPT: Final = 24 << 20
+_AWAITED: Final = (["hook"], ["filter-process"])
+"""What git waits for until it has ended."""
 
 
 def main() -> None:
@@ -19,15 +23,22 @@ def main() -> None:
     # What modules make lives until the end: looking for garbage in it, while they load and in the end, cost a fifth.
     gc.set_threshold(50_000)
     arguments = sys.argv[1:]
-    if arguments[:1] != ["hook"]:
+    if arguments[:1] != ["agent"]:  # which idles most of its life
+        # Freed chunks of weights are to be kept for the next ones. glibc gives back, and faults in again page by page,
+        # what is more than twice the largest block that was ever freed (mallopt(3), M_TRIM_THRESHOLD): this one, which
+        # nobody touches.
+        bytes(_KEPT)
+    if arguments[:1] == ["hook"]:
+        with importlib.import_module("git_lepton.drivers.children").of_hook(arguments[1:]) as children:
+            status = _run(arguments, children)
+    else:
         status = _run(arguments)
-        gc.freeze()
-        sys.exit(status)
-    with importlib.import_module("git_lepton.drivers.children").of_hook(arguments[1:]) as children:
-        status = _run(arguments, children)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    if arguments[:1] in _AWAITED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    gc.freeze()
+    sys.exit(status)
 
 
 def _run(*arguments: Any) -> int:

@@ -18,7 +18,7 @@ from git_lepton.git.objectid import Buffer
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-_ROOMS: Final = 6
+_ROOMS: Final = 4 + (os.cpu_count() or 2)
 """Objects that are laid out or wait to be written at the same time."""
 _KEPT: Final = 4 << 20
 """Largest piece of memory that is used again: several chunks of weights."""

@@ -1,4 +1,4 @@
-"""Memory as C sees it: where bytes lie, bytes that nobody filled yet, what is freed. Nothing need be compiled."""
+"""Memory as C sees it: where bytes lie, and bytes that nobody filled yet. Nothing here needs to be compiled."""
 
 from __future__ import annotations
 
@@ -52,15 +52,6 @@ def _finder() -> Callable[[Memory], int]:
 def blank(length: int) -> bytearray:
     """Bytes to be filled, with anything in them: zeroing takes a twentieth of the time of decoding, under the lock."""
     return _maker()(None, length)
-
-
-def keep_freed(length: int) -> None:
-    """Have freed memory kept for what comes next, up to twice `length` bytes of it.
-
-    glibc gives back what is more than twice the largest block that was freed so far (mallopt(3), M_TRIM_THRESHOLD), and
-    gets it again, zeroed, page by page, for the next chunk. Elsewhere this does nothing.
-    """
-    bytes(length)
 
 
 @cache

@@ -20,7 +20,6 @@ from git_lepton.codec import decode, read_header
 from git_lepton.errors import CorruptError, FrameError, LeptonError, MissingError
 from git_lepton.git.objectid import Buffer
 from git_lepton.git.objects import ObjectReader
-from git_lepton.native.memory import keep_freed
 from git_lepton.store.index import Chunk, Stream, VersionIndex
 from git_lepton.values import Hash, Oid
 
@@ -29,8 +28,6 @@ Result = TypeVar("Result")
 THREADS: Final = max(2, min(8, os.cpu_count() or 2))
 _AHEAD: Final = 4
 """Chunks decoded ahead of the consumer for each thread: at most 4 MiB each."""
-_KEPT: Final = 24 << 20
-"""What those that are in work for all threads have mostly."""
 
 
 class _LatestBase(threading.local):
@@ -110,7 +107,6 @@ class ChunkReader:
 
 def chunk_pool(name: str = "decode") -> ThreadPoolExecutor:
     """As many threads as work on chunks at the same time; to be closed."""
-    keep_freed(_KEPT)
     return ThreadPoolExecutor(THREADS, thread_name_prefix=name)
 
 
