@@ -28,6 +28,7 @@ import numpy as np
 from blake3 import blake3
 
 from benchmarks import weights
+from git_lepton.__main__ import tune_memory
 from git_lepton.compare.mergevalues import Three
 from git_lepton.config.values import MergeRule
 from git_lepton.drivers.merging import merge_stored
@@ -108,7 +109,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024, metavar="MIB", help="of the synthetic model (1024)")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    bytes(24 << 20)  # as the command line does, for memory that is freed
+    tune_memory()  # as the command line does
     cases = options.cases or [DISJOINT, *STRATEGIES]
     if options.folder:
         report(options.folder, cases[0])

@@ -20,14 +20,8 @@ _AWAITED: Final = (["hook"], ["filter-process"])
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    # What modules make lives until the end: looking for garbage in it, while they load and in the end, cost a fifth.
-    gc.set_threshold(50_000)
     arguments = sys.argv[1:]
-    if arguments[:1] != ["agent"]:  # which idles most of its life
-        # Freed chunks of weights are to be kept for the next ones. glibc gives back, and faults in again page by page,
-        # what is more than twice the largest block that was ever freed (mallopt(3), M_TRIM_THRESHOLD): this one, which
-        # nobody touches.
-        bytes(_KEPT)
+    tune_memory(idles=arguments[:1] == ["agent"])
     if arguments[:1] == ["hook"]:
         with importlib.import_module("git_lepton.drivers.children").of_hook(arguments[1:]) as children:
             status = _run(arguments, children)
@@ -39,6 +33,17 @@ def main() -> None:
         os._exit(status)
     gc.freeze()
     sys.exit(status)
+
+
+def tune_memory(*, idles: bool = False) -> None:
+    """Manage memory as is best for a process that ends soon, or for one that `idles` and gives back what it freed."""
+    # What modules make lives until the end: looking for garbage in it, while they load and in the end, cost a fifth.
+    gc.set_threshold(50_000)
+    if not idles:
+        # Freed chunks of weights are to be kept for the next ones. glibc gives back, and faults in again page by page,
+        # what is more than twice the largest block that was ever freed (mallopt(3), M_TRIM_THRESHOLD): this one, which
+        # nobody touches.
+        bytes(_KEPT)
 
 
 def _run(*arguments: Any) -> int:
