@@ -22,13 +22,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the merge driver does
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the merge driver does, before anything loads numpy
 
 import numpy as np
 from blake3 import blake3
 
 from benchmarks import weights
-from git_lepton.__main__ import tune_memory
+from git_lepton.__main__ import tune
 from git_lepton.compare.mergevalues import Three
 from git_lepton.config.values import MergeRule
 from git_lepton.drivers.merging import merge_stored
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024, metavar="MIB", help="of the synthetic model (1024)")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    tune_memory()  # as the command line does
+    tune(["merge-driver"])
     cases = options.cases or [DISJOINT, *STRATEGIES]
     if options.folder:
         report(options.folder, cases[0])

@@ -16,12 +16,14 @@ from typing import Any, Final
 _KEPT: Final = 24 << 20
 _AWAITED: Final = (["hook"], ["filter-process"])
 """What git waits for until it has ended."""
+_WITHOUT_PRODUCTS: Final = (["filter-process"], ["merge-driver"])
+"""What may load numpy and never uses its linear algebra, whose idle threads spin for a tenth of a second."""
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
     arguments = sys.argv[1:]
-    tune_memory(idles=arguments[:1] == ["agent"])
+    tune(arguments)
     if arguments[:1] == ["hook"]:
         with importlib.import_module("git_lepton.drivers.children").of_hook(arguments[1:]) as children:
             status = _run(arguments, children)
@@ -35,11 +37,13 @@ def main() -> None:
     sys.exit(status)
 
 
-def tune_memory(*, idles: bool = False) -> None:
-    """Manage memory as is best for a process that ends soon, or for one that `idles` and gives back what it freed."""
+def tune(arguments: list[str]) -> None:
+    """Set up this process, which has loaded nothing large yet, for a command line."""
     # What modules make lives until the end: looking for garbage in it, while they load and in the end, cost a fifth.
     gc.set_threshold(50_000)
-    if not idles:
+    if arguments[:1] in _WITHOUT_PRODUCTS:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if arguments[:1] != ["agent"]:  # which idles most of its life
         # Freed chunks of weights are to be kept for the next ones. glibc gives back, and faults in again page by page,
         # what is more than twice the largest block that was ever freed (mallopt(3), M_TRIM_THRESHOLD): this one, which
         # nobody touches.

@@ -48,8 +48,6 @@ _BLOCK: Final = 1 << 20
 
 def run(repo: Repo, stdin_fd: int, stdout_fd: int) -> int:
     """Serve git until it closes the pipe, then write the files that were too large for it; returns an exit status."""
-    # numpy's linear algebra is not used here, and its idle threads spin for a tenth of a second.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     out = os.dup(stdout_fd)
     if stdout_fd == 1:
         os.dup2(2, 1)  # nothing but packets may reach git, whatever a library prints

@@ -69,8 +69,6 @@ def run(repo: Repo, base: Path, ours: Path, theirs: Path, marker_size: int, path
     Raises:
         LeptonError, OSError: our own failure.
     """
-    # numpy's linear algebra is not used here, and its idle threads spin for a tenth of a second.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         versions = [_read(place) for place in (base, ours, theirs)]
     except LeptonError as error:

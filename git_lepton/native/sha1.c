@@ -63,24 +63,19 @@ LEPTON_INLINE LEPTON_AVX512 void transpose(const uint8_t *const *rows, __m512i *
         a = _mm512_add_epi32(sum, _mm512_rol_epi32(b, 5));                                                             \
     } while (0)
 
+#define TWENTY(first, table, constant)                                                                                 \
+    _Pragma("GCC unroll 20") for (int t = (first); t < (first) + 20; t++) ROUND(t, table, constant)
+
 /* `count` blocks of each lane, which begin at `rows` and lie `steps` bytes apart. */
 LEPTON_AVX512 static void compress(__m512i *state, const uint8_t **rows, const size_t *steps, size_t count)
 {
     while (count--) {
         __m512i w[LANES], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4];
         transpose(rows, w);
-#pragma GCC unroll 20
-        for (int t = 0; t < 20; t++)
-            ROUND(t, 0xCA, 0x5A827999);
-#pragma GCC unroll 20
-        for (int t = 20; t < 40; t++)
-            ROUND(t, 0x96, 0x6ED9EBA1);
-#pragma GCC unroll 20
-        for (int t = 40; t < 60; t++)
-            ROUND(t, 0xE8, 0x8F1BBCDC);
-#pragma GCC unroll 20
-        for (int t = 60; t < 80; t++)
-            ROUND(t, 0x96, 0xCA62C1D6);
+        TWENTY(0, 0xCA, 0x5A827999);
+        TWENTY(20, 0x96, 0x6ED9EBA1);
+        TWENTY(40, 0xE8, 0x8F1BBCDC);
+        TWENTY(60, 0x96, 0xCA62C1D6);
         state[0] = _mm512_add_epi32(state[0], a), state[1] = _mm512_add_epi32(state[1], b);
         state[2] = _mm512_add_epi32(state[2], c), state[3] = _mm512_add_epi32(state[3], d);
         state[4] = _mm512_add_epi32(state[4], e);

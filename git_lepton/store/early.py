@@ -148,11 +148,10 @@ class EarlyEncoder:
         self._open = False
 
     def abandon(self) -> None:
-        """Give up what was not taken; chunks in work are finished, since their buffers are not ours.
+        """Give up what was not taken, after `stop`; chunks in work are finished, since their buffers are not ours.
 
         Nobody may be offering any more.
         """
-        self._open = False
         self._pool.shutdown()
         if self._pack is not None:
             self._pack.abandon()

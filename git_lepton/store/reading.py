@@ -72,8 +72,11 @@ class ChunkReader:
         try:
             try:
                 return self._decoded(index, chunk, frame, check=check, each=False)
-            except CorruptError:  # it, or what it was subtracted from: look at each by itself
-                return self._decoded(index, chunk, frame, check=check, each=True)
+            except CorruptError:
+                if not check:
+                    raise
+                # It, or what it was subtracted from: look at each by itself.
+                return self._decoded(index, chunk, frame, check=True, each=True)
         except (FrameError, CorruptError) as error:
             raise CorruptError(
                 f"chunk {chunk.raw_hash[:12]} (object {chunk.oid}) is damaged: {error.message}"

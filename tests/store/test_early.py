@@ -151,27 +151,6 @@ def test_a_survey_given_up_leaves_nothing(store: Store) -> None:
     assert not store.versions()
 
 
-def test_content_that_is_not_the_files_is_stored_in_two_readings(tmp_path: Path, store: Store) -> None:
-    held = FILES["many chunks"] + bytes(4 << 20)  # large enough to be surveyed; not what its header says
-    data = FILES["many chunks"][:-5] + b"54321" + bytes(4 << 20)
-    (tmp_path / "twin").write_bytes(held)
-    content = Intake(
-        tmp_path / "twin", tmp_path / "spool", lambda source: store.surveyor(source, "m.safetensors", candidates=())
-    )
-    try:
-        for at in range(0, len(data), 65_516):
-            content.feed(data[at : at + 65_516])
-        content.finish()
-        assert content.surveyed is None
-        assert content.hash == blake3(data).hexdigest()
-        with content.source() as source:
-            manifest = store.add(source, "m.safetensors", file_hash=content.hash)
-    finally:
-        content.close()
-    assert restored(store, manifest.blake3) == data
-    assert left_behind(store) == []
-
-
 @contextmanager
 def poured(tmp_path: Path, store: Store, held: bytes, data: bytes) -> Iterator[Intake]:
     """`data` has come, where the work tree has `held`."""
@@ -185,6 +164,19 @@ def poured(tmp_path: Path, store: Store, held: bytes, data: bytes) -> Iterator[I
         yield content
     finally:
         content.close()
+
+
+def test_content_that_is_not_the_files_is_stored_in_two_readings(tmp_path: Path, store: Store) -> None:
+    held = FILES["many chunks"] + bytes(4 << 20)  # large enough to be surveyed; not what its header says
+    data = FILES["many chunks"][:-5] + b"54321" + bytes(4 << 20)
+    with poured(tmp_path, store, held, data) as content:
+        content.finish()
+        assert content.surveyed is None
+        assert content.hash == blake3(data).hexdigest()
+        with content.source() as source:
+            manifest = store.add(source, "m.safetensors", file_hash=content.hash)
+    assert restored(store, manifest.blake3) == data
+    assert left_behind(store) == []
 
 
 LARGE = safetensors_bytes({n: ("BF16", [5 << 20], weights(at, 5 << 20, "BF16")) for at, n in enumerate("ab")})
